@@ -1,0 +1,1 @@
+"""Configuration: the core's options, run files, and how they are put together."""

@@ -1,0 +1,109 @@
+"""The core's options: one model that the command line, run files and Python all share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from anima_core.config.values import one_or_many
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+Overlong = Literal["error", "drop", "truncate"]
+Strings = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+
+
+class CoreOptions(BaseModel):
+    """Every option of a run that does not belong to a strategy.
+
+    A field's name in kebab-case is its flag (``batch_size``: ``--batch-size``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    model: str = Field(
+        description="Model: a local folder, a hub id, a .gguf file, 'demo', or a run directory "
+        "whose adapter is trained further."
+    )
+    data: Strings = Field(
+        default=(), description="Data: json, jsonl, csv, tsv or parquet files, or a hub data set."
+    )
+    output: Path | None = Field(default=None, description="Run directory to write.")
+    epochs: float = Field(default=1.0, gt=0, description="Passes over the data.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Optimizer steps; overrides --epochs when given."
+    )
+    batch_size: int = Field(default=16, ge=1, description="Examples per optimizer step.")
+    micro_tokens: int = Field(
+        default=2048,
+        ge=1,
+        description="Tokens in flight at once; changes memory and speed, not the result. "
+        "A longer example goes alone.",
+    )
+    max_length: int | None = Field(
+        default=None, ge=2, description="Longest sequence, in tokens [default: the model's window]."
+    )
+    overlong: Overlong = Field(
+        default="error",
+        description="What to do with a sequence past --max-length: refuse, drop the example, or "
+        "cut its context from the left.",
+    )
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="Peak learning rate [default: the loss's own, times the adapter's factor: "
+        "sft 2e-5, dpo 5e-7; x10 with LoRA].",
+    )
+    schedule: Schedule = Field(default="linear", description="Learning-rate schedule.")
+    warmup: float = Field(
+        default=0.03,
+        ge=0,
+        description="Warm-up: a fraction of all steps when below 1, else a number of steps.",
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Decoupled weight decay, on matrices only."
+    )
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="Clip the gradient's L2 norm to this; 0 turns it off."
+    )
+    seed: int = Field(default=42, ge=0, description="Seed of order, initialisation and dropout.")
+    dtype: Dtype = Field(
+        default="auto",
+        description="What matrix products compute in; auto takes bfloat16 where the device has "
+        "it natively, else float32.",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps.")
+    eval_data: Strings = Field(default=(), description="Held-out data to evaluate on.")
+    eval_every: int | None = Field(
+        default=None, ge=1, description="Steps between evaluations [default: start and end only]."
+    )
+    save_every: int | None = Field(
+        default=None, ge=1, description="Steps between checkpoints [default: end only]."
+    )
+    log_every: int = Field(default=1, ge=1, description="Steps between lines on the screen.")
+    sample_prompts: Strings = Field(
+        default=(),
+        description="Prompts (or a text file with one a line) to answer before, during "
+        "(with --eval-every) and after training.",
+    )
+    sample_tokens: int = Field(default=64, ge=1, description="Longest sample answer, in tokens.")
+    resume: bool = Field(
+        default=False, description="Go on from the newest checkpoint of --output, or start at 0."
+    )
+    overwrite: bool = Field(default=False, description="Replace an existing --output.")
+    report_to: Strings = Field(
+        default=(), description="Trackers, by transformers' names: tensorboard, wandb, mlflow …"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute activations in the backward pass: less memory."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Let code that comes with the model run."
+    )
+    debug: bool = Field(default=False, description="Show tracebacks.")
+
+
+NOT_IN_RUN_FILE = frozenset({"output", "resume", "overwrite", "debug"})
+"""Options that concern one invocation; ``config.yaml`` of a run leaves them out."""

@@ -1,0 +1,186 @@
+"""The objects that hooks return: small typed records and protocols. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from anima_core.batch import Batch
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a data source, before anything is made of it.
+
+    Attributes:
+        fields: the record itself.
+        file: where it came from.
+        line: the line (jsonl, csv, tsv) or the 1-based record number.
+    """
+
+    fields: Mapping[str, Any]
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention implementation and what it can do.
+
+    Attributes:
+        name: the name under which it is registered in transformers'
+            ``ALL_ATTENTION_FUNCTIONS``. The model's forward hands it the keyword argument
+            ``segments``: the batch's ``layout`` (a tuple of `Segment`), or nothing in generation.
+        dtypes: names of the dtypes it computes in; empty when it takes any.
+        segments: whether it keeps segments apart exactly.
+        shared_prefix: whether a segment may continue another.
+        sliding_window: whether it honours a model's sliding window.
+        softcap: whether it honours a model's attention soft-capping.
+        note: one sentence for the plan, e.g. which kernel it fell back to.
+    """
+
+    name: str
+    dtypes: tuple[str, ...] = ()
+    segments: bool = True
+    shared_prefix: bool = True
+    sliding_window: bool = True
+    softcap: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The output projection: ``logits = cap(scale * (hidden @ weight.T + bias))``.
+
+    Attributes:
+        weight: ``[V, H]``; requires a gradient only where it is trained.
+        bias: ``[V]`` or None.
+        softcap: c in ``cap(x) = c * tanh(x / c)`` (Gemma 2, arXiv:2408.00118 §2), or None.
+        scale: a constant factor on the logits (Cohere, Granite).
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    softcap: float | None = None
+    scale: float = 1.0
+
+
+class TokenLogps(Protocol):
+    """How per-token log-probabilities come out of hidden states."""
+
+    def __call__(self, hidden: torch.Tensor, head: Head, target: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities of target tokens, differentiable by hidden and by the head.
+
+        Args:
+            hidden: ``[N, H]``, any floating dtype.
+            head: the output projection.
+            target: ``[N]`` or ``[N, K]`` int64 token ids.
+
+        Returns:
+            float32, of target's shape.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """What a loss makes of one micro-batch.
+
+    Attributes:
+        totals: sums (scalar tensors, differentiable); each is divided by its namesake among the
+            loss's denominators, taken over the whole optimizer step.
+        metrics: (sum, count) pairs, added up over micro-batches and ranks and then divided.
+    """
+
+    totals: Mapping[str, torch.Tensor]
+    metrics: Mapping[str, tuple[float | torch.Tensor, float | torch.Tensor]] = field(
+        default_factory=dict
+    )
+
+
+class Loss(Protocol):
+    """What is done with the log-probabilities.
+
+    Attributes:
+        data: the examples it wants: ``"completion"`` or ``"preference"``.
+        scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
+            when it depends on the other examples of the optimizer step too.
+        needs: what the kernel must hand it.
+        uses_reference: whether it wants the log-probs of the model as training starts.
+    """
+
+    data: Literal["completion", "preference"]
+    scope: Literal["example", "step"]
+    needs: Literal["logps"]
+    uses_reference: bool
+
+    def denominators(self, batch: Batch) -> dict[str, float]:
+        """What each total is divided by, from the batch alone: tokens, pairs, weights."""
+        ...
+
+    def __call__(
+        self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None = None
+    ) -> LossOutput:
+        """The totals of a batch.
+
+        Args:
+            batch: the examples.
+            logps: log-probs of ``batch.targets``, ``[S]`` float32, differentiable.
+            reference: the reference model's log-probs, ``[S]`` float32, or None.
+        """
+        ...
+
+
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is trainable, and how it is saved, loaded, switched off and merged.
+
+    Attributes:
+        model: the model to call; for PEFT the `PeftModel`.
+        trainable: the parameters to train, by name.
+        save: write what was trained into a folder that exists and is empty.
+        load: read such a folder into the model; raises `UsageError` when it does not fit.
+        merge: fold the trained part into the weights and return the plain model.
+        disabled: context manager under which the trained part is off; None where impossible.
+        folder: name of the run directory's folder that holds it: ``adapter``, or ``model`` when
+            a whole model is written.
+    """
+
+    model: PreTrainedModel
+    trainable: Mapping[str, torch.nn.Parameter]
+    save: Callable[[Path], None]
+    load: Callable[[Path], None]
+    merge: Callable[[], PreTrainedModel]
+    disabled: Callable[[], AbstractContextManager[None]] | None = None
+    folder: str = "adapter"
+
+
+@dataclass(frozen=True)
+class MemoryShape:
+    """The sizes that memory depends on, for `estimate_memory`.
+
+    Attributes:
+        parameters: parameters of the whole model.
+        linear_parameters: those of the linear layers inside the decoder blocks.
+        linear_shapes: (out, in) of each of those linear layers.
+        layers, hidden, intermediate, vocab: the model's sizes.
+        micro_tokens: tokens in flight at once.
+    """
+
+    parameters: int
+    linear_parameters: int
+    linear_shapes: tuple[tuple[int, int], ...]
+    layers: int
+    hidden: int
+    intermediate: int
+    vocab: int
+    micro_tokens: int

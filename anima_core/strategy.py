@@ -1,0 +1,52 @@
+"""The shape of a strategy class, as the registry reads it. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Options(BaseModel):
+    """Base of a strategy's options: unknown keys are refused, values are validated.
+
+    Give every field a ``description`` (shown in ``--help``, with its unit).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class NoOptions(Options):
+    """The options of a strategy that has none."""
+
+
+class Strategy(Protocol):
+    """What an entry point in the group ``anima.strategies`` resolves to: a class.
+
+    Attributes:
+        api: version of the hook API it was written for.
+        summary: one line for ``anima plugins list``.
+        slots: the exclusive hooks it answers.
+        requires: names of strategies that must be selected too.
+        conflicts: names of strategies that it cannot run beside.
+        Options: its options.
+
+    Optional class attributes:
+        learning_rate: on a ``loss`` strategy, the peak learning rate that full fine-tuning
+            with it wants (the core's default when absent: 2e-5).
+        learning_rate_scale: on an ``adapt_model`` strategy, how many times that rate it wants
+            (LoRA: 10, Schulman et al. 2025, "LoRA Without Regret").
+        trains_base: on an ``adapt_model`` strategy, whether base weights themselves are
+            trained, and so must be kept in float32.
+        loads_quantized: on a ``load_model`` strategy, whether the weights it loads cannot be
+            trained themselves.
+    """
+
+    api: ClassVar[int]
+    summary: ClassVar[str]
+    slots: ClassVar[tuple[str, ...]]
+    requires: ClassVar[tuple[str, ...]]
+    conflicts: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[Options]]
+
+    def __init__(self, options: Options) -> None: ...
