@@ -1,0 +1,1 @@
+"""The core's own loss and log-prob kernel."""

@@ -1,0 +1,1 @@
+"""From a MODEL argument to a loaded model."""

@@ -1,0 +1,1 @@
+"""Strategies: what is offered, what is selected, who answers each slot."""

@@ -1,0 +1,101 @@
+"""The plan: what a run would do, known without reading a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from anima_core.problems import Problem
+
+
+@dataclass(frozen=True)
+class SlotLine:
+    """Who answers a hook.
+
+    Attributes:
+        hook: the slot or stack.
+        strategy, distribution, version: who answers.
+        note: what it says of itself for this run, e.g. which kernel it fell back to.
+        default: whether it is the core's own default, named by nobody.
+    """
+
+    hook: str
+    strategy: str
+    distribution: str
+    version: str
+    note: str = ""
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a data set holds, after encoding.
+
+    Attributes:
+        sources: as given.
+        kind: ``completion`` or ``preference``.
+        examples: those that are trained on.
+        tokens: tokens of those, a shared prompt once.
+        supervised_tokens: tokens that are targets.
+        longest: tokens of the longest sequence.
+        limit: the longest sequence allowed.
+        overlong: how many examples were over the limit.
+        dropped, truncated: what became of them.
+        unsupervised: examples left out since they have nothing to learn from.
+        formats: how many records came in each format.
+        sha256: hash of the encoded examples.
+    """
+
+    sources: tuple[str, ...]
+    kind: str
+    examples: int
+    tokens: int
+    supervised_tokens: int
+    longest: int
+    limit: int
+    overlong: int = 0
+    dropped: int = 0
+    truncated: int = 0
+    unsupervised: int = 0
+    formats: Mapping[str, int] = field(default_factory=dict)
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before weights are read.
+
+    Attributes:
+        model: the model as given and where it was found.
+        slots: who answers each slot, and who stands in each stack.
+        data, eval_data: what the data holds; None when it could not be read.
+        device, dtype, dtype_reason: what is computed where, and why in that dtype.
+        steps, steps_per_epoch: optimizer steps.
+        learning_rate, learning_rate_reason: the peak, and where it comes from.
+        memory: estimated bytes by component.
+        problems: everything found; a run with a problem of level ``error`` does not start.
+    """
+
+    model: str
+    slots: tuple[SlotLine, ...]
+    data: DataSummary | None
+    eval_data: DataSummary | None
+    device: str
+    dtype: str
+    dtype_reason: str
+    steps: int
+    steps_per_epoch: int
+    learning_rate: float
+    learning_rate_reason: str
+    memory: Mapping[str, int]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that refuse the run."""
+        return tuple(p for p in self.problems if p.level == "error")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""Checks that any strategy can be put to."""
