@@ -1,38 +1,33 @@
 """Anima adapts a language model to your data; every technique is a plugin.
 
-Everything a plugin needs is exported here. Importing this package imports no torch.
+Everything a plugin needs is exported here. A name's module is imported when the name is first
+used, so importing this package imports nothing else.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anima_core.batch import Batch, EncodedExample, Role, Segment, TokenSegment
-from anima_core.context import RunContext
-from anima_core.contracts import (
-    Adapter,
-    Attention,
-    Head,
-    Loss,
-    LossOutput,
-    MemoryShape,
-    Record,
-    TokenLogps,
-)
-from anima_core.errors import (
-    AnimaError,
-    DataError,
-    DivergedError,
-    SetupError,
-    UsageError,
-)
-from anima_core.hookspecs import HOOK_API, hookimpl
-from anima_core.problems import Finding, Problem
-from anima_core.strategy import NoOptions, Options, Strategy
 from anima_core.version import __version__
 
 if TYPE_CHECKING:
-    from anima_core.api import adapt as adapt
+    from anima_core.api import adapt
+    from anima_core.batch import Batch, EncodedExample, Role, Segment, TokenSegment
+    from anima_core.context import RunContext
+    from anima_core.contracts import (
+        Adapter,
+        Attention,
+        Head,
+        Loss,
+        LossOutput,
+        MemoryShape,
+        Record,
+        TokenLogps,
+    )
+    from anima_core.errors import AnimaError, DataError, DivergedError, SetupError, UsageError
+    from anima_core.hookspecs import HOOK_API, hookimpl
+    from anima_core.problems import Finding, Problem
+    from anima_core.strategy import NoOptions, Options, Strategy
 
 __all__ = [
     "HOOK_API",
@@ -65,10 +60,37 @@ __all__ = [
     "hookimpl",
 ]
 
+_MODULES = {
+    "api": ("adapt",),
+    "batch": ("Batch", "EncodedExample", "Role", "Segment", "TokenSegment"),
+    "context": ("RunContext",),
+    "contracts": (
+        "Adapter",
+        "Attention",
+        "Head",
+        "Loss",
+        "LossOutput",
+        "MemoryShape",
+        "Record",
+        "TokenLogps",
+    ),
+    "errors": ("AnimaError", "DataError", "DivergedError", "SetupError", "UsageError"),
+    "hookspecs": ("HOOK_API", "hookimpl"),
+    "problems": ("Finding", "Problem"),
+    "strategy": ("NoOptions", "Options", "Strategy"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "adapt":
-        from anima_core.api import adapt
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return adapt
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

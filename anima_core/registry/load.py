@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from anima_core.errors import AnimaError, SetupError
-from anima_core.registry.names import did_you_mean
+from anima_core.registry.names import CORE_DISTRIBUTION, did_you_mean
 from anima_core.registry.offers import Offer, refusal
 
 if TYPE_CHECKING:
@@ -36,12 +36,8 @@ def load_strategy(offer: Offer) -> type[Strategy]:
     except AnimaError as error:
         raise broken(offer, f"does not import: {error.what}", fix=error.fix) from error
     except BaseException as error:
-        raise broken(
-            offer,
-            f"does not import: {type(error).__name__}: {error}",
-            fix=f"reinstall {offer.distribution}, or leave it out with "
-            f"--no-plugin {offer.distribution}",
-        ) from error
+        what = f"does not import: {type(error).__name__}: {error}"
+        raise broken(offer, what, fix=_mend(offer)) from error
     problem = next(check(loaded), "")
     if problem:
         raise broken(offer, problem)
@@ -52,6 +48,13 @@ def load_strategy(offer: Offer) -> type[Strategy]:
 def broken(offer: Offer, what: str, fix: str = "") -> SetupError:
     """The error that names a strategy with its distribution and version."""
     return SetupError(what, where=str(offer), fix=fix)
+
+
+def _mend(offer: Offer) -> str:
+    again = f"reinstall {offer.distribution}"
+    if offer.distribution == CORE_DISTRIBUTION:
+        return again
+    return f"{again}, or leave it out with --no-plugin {offer.distribution}"
 
 
 def check(cls: Any) -> Iterator[str]:
