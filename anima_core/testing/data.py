@@ -1,0 +1,83 @@
+"""Random examples, and the batch that the core would make of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from anima_core.batch import EncodedExample, Role, TokenSegment
+
+if TYPE_CHECKING:
+    from anima_core.batch import Batch
+
+
+def random_examples(
+    kind: Literal["completion", "preference"],
+    count: int,
+    seed: int = 0,
+    *,
+    vocab: int = 320,
+    longest: int = 14,
+    weighted: bool = False,
+) -> list[EncodedExample]:
+    """Random examples of the shapes that a loss meets.
+
+    Args:
+        kind: ``completion``: one root segment with an unsupervised prefix and sometimes a gap
+            further on (a conversation of several turns). ``preference``: a prompt and a chosen
+            and a rejected answer that continue it.
+        count: how many.
+        seed: the same seed gives the same examples.
+        vocab: ids are drawn from ``range(vocab)``.
+        longest: longest prompt, and longest answer, in tokens; at least 3. The first example has
+            one token of prompt and of answer, the second the longest.
+        weighted: draw each weight from [0.5, 2) instead of 1.
+
+    Returns:
+        The examples; `file` is ``"random"`` and `line` counts from 1.
+    """
+    rng = random.Random(f"{kind}/{seed}")  # noqa: S311 - test data, not a secret
+    examples = []
+    for number in range(count):
+        fixed = {0: 1, 1: longest}.get(number)
+        prompt = fixed or rng.randint(1, longest)
+        segments: tuple[TokenSegment, ...]
+        if kind == "completion":
+            answer = fixed or rng.randint(1, longest)
+            mask = [False] * prompt + _mask(rng, answer)
+            segments = (_segment(rng, vocab, mask, Role.COMPLETION),)
+        else:
+            segments = (
+                _segment(rng, vocab, [False] * prompt, Role.PROMPT),
+                _segment(rng, vocab, _mask(rng, fixed or rng.randint(1, longest)), Role.CHOSEN, 0),
+                _segment(rng, vocab, _mask(rng, rng.randint(1, longest)), Role.REJECTED, 0),
+            )
+        weight = rng.uniform(0.5, 2) if weighted else 1.0
+        examples.append(EncodedExample(segments, weight, "random", number + 1))
+    return examples
+
+
+def _mask(rng: random.Random, length: int) -> list[bool]:
+    """Which of an answer's tokens are targets: all but a gap in its middle, which may be empty."""
+    gap = sorted(rng.choices(range(1, length), k=2)) if length > 2 else [0, 0]
+    return [not gap[0] <= index < gap[1] for index in range(length)]
+
+
+def _segment(
+    rng: random.Random, vocab: int, mask: list[bool], role: Role, parent: int = -1
+) -> TokenSegment:
+    ids = tuple(rng.randrange(vocab) for _ in mask)
+    return TokenSegment(ids, tuple(mask), role, parent)
+
+
+def batch_of(examples: Sequence[EncodedExample], rows: Sequence[int] | None = None) -> Batch:
+    """Lay examples end to end, as a run does.
+
+    Args:
+        examples: a data set.
+        rows: which of them, in this order; all when None.
+    """
+    from anima_core.data.collate import collate
+
+    return collate(examples, range(len(examples)) if rows is None else rows)

@@ -1,0 +1,206 @@
+"""Checks of a loss: its gradient, and that micro-batches do not change it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from anima_core.testing.data import batch_of
+
+if TYPE_CHECKING:
+    from anima_core.batch import Batch, EncodedExample
+    from anima_core.contracts import Loss, LossOutput
+
+
+def check_gradient(
+    loss: Loss,
+    batch: Batch,
+    reference: torch.Tensor | None = None,
+    *,
+    logps: torch.Tensor | None = None,
+    seed: int = 0,
+    step: float = 1e-5,
+    tolerance: float = 1e-6,
+) -> None:
+    """The loss's gradient by the log-probs equals finite differences, in float64.
+
+    The loss must compute in the dtype of the log-probs that it is given: a cast to float32 on the
+    way fails here. Its output must also be well formed: one scalar total for every denominator,
+    metrics that hold no graph.
+
+    Args:
+        loss: the loss.
+        batch: examples of the kind that it wants.
+        reference: reference log-probs, ``[S]``; random ones when None and it uses them.
+        logps: where to differentiate, ``[S]``; random ones when None.
+        seed: of the random ones.
+        step: h in the central difference ``(f(x + h) - f(x - h)) / 2h``, error O(h^2).
+        tolerance: largest difference, relative to the gradient's largest entry.
+
+    Raises:
+        AssertionError: a gradient that is wrong or missing, or a malformed output.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = len(batch.targets)
+    drawn = [-3 * torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2)]
+    point = (drawn[0] if logps is None else logps.detach().double()).requires_grad_()
+    reference = _reference(loss, reference, drawn[1])
+
+    def objective(values: torch.Tensor) -> torch.Tensor:
+        fresh = copy.deepcopy(loss)
+        return _mean(_checked(fresh(batch, values, reference)), fresh.denominators(batch))
+
+    value = objective(point)
+    assert bool(torch.isfinite(value)), f"the loss is {value.item()} for log-probs from -3 to 0"
+    assert value.requires_grad, "the totals do not depend on the log-probs: no gradient can flow"
+    (gradient,) = torch.autograd.grad(value, point)
+    expected = torch.empty_like(gradient)
+    with torch.no_grad():
+        for index in range(size):
+            shift = torch.zeros_like(point)
+            shift[index] = step
+            expected[index] = (objective(point + shift) - objective(point - shift)) / (2 * step)
+    _same("the gradient by log-prob", gradient, expected, tolerance, "the finite difference")
+
+
+def check_micro_batch_invariance(
+    loss: Loss,
+    examples: Sequence[EncodedExample],
+    splits: Sequence[Sequence[Sequence[int]]] | None = None,
+    *,
+    seed: int = 0,
+    tolerance: float = 1e-6,
+) -> None:
+    """However a step is split into micro-batches, its loss, gradient and metrics are the same.
+
+    Totals and metrics of the micro-batches must add up to those of the unsplit step, and
+    denominators too, since the core divides by those of the whole step.
+
+    Args:
+        loss: a loss whose `scope` is ``"example"``.
+        examples: the examples of one optimizer step.
+        splits: partitions of their indices to try; when None: one by one, halves, uneven parts and
+            an interleaved order.
+        seed: of the random log-probs.
+        tolerance: largest relative difference; log-probs are float64.
+
+    Raises:
+        AssertionError: a split changes something.
+        ValueError: the loss's scope is ``"step"``: it sees the whole step at once, always.
+    """
+    if loss.scope != "example":
+        raise ValueError("a loss of scope 'step' is given the whole step, never a micro-batch")
+    generator = torch.Generator().manual_seed(seed)
+    whole = batch_of(examples)
+    size = len(whole.targets)
+    logps = (-3 * torch.rand(size, generator=generator, dtype=torch.float64)).requires_grad_()
+    reference = _reference(
+        loss, None, -3 * torch.rand(size, generator=generator, dtype=torch.float64)
+    )
+    unsplit = _evaluate(loss, examples, [range(len(examples))], logps, reference)
+    for split in splits if splits is not None else _splits(len(examples)):
+        if sorted(index for part in split for index in part) != list(range(len(examples))):
+            raise ValueError(f"{split} is not a partition of {len(examples)} examples")
+        parts = _evaluate(loss, examples, split, logps, reference)
+        sizes = " + ".join(str(len(part)) for part in split)
+        for what, expected in unsplit.items():
+            assert parts.keys() == unsplit.keys(), (
+                f"split {sizes} has {sorted(parts)}, unsplit {sorted(unsplit)}"
+            )
+            _same(f"split {sizes}: {what}", parts[what], expected, tolerance, "unsplit")
+
+
+def _splits(count: int) -> list[list[list[int]]]:
+    """Partitions that tell mistakes apart; those that need more examples are left out."""
+    order = list(range(count))
+    splits = [
+        [[index] for index in order],
+        [order[: count // 2], order[count // 2 :]],
+        [order[:1], order[1:]],
+        [order[::2][::-1], order[1::2]],
+    ]
+    return [[part for part in split if part] for split in splits]
+
+
+def _evaluate(
+    loss: Loss,
+    examples: Sequence[EncodedExample],
+    split: Sequence[Sequence[int]],
+    logps: torch.Tensor,
+    reference: torch.Tensor | None,
+) -> dict[str, torch.Tensor]:
+    """One optimizer step over a split: everything that must not depend on it."""
+    fresh = copy.deepcopy(loss)
+    whole = batch_of(examples)
+    out: dict[str, torch.Tensor] = {}
+
+    def add(name: str, value: float | torch.Tensor) -> None:
+        out[name] = out.get(name, torch.zeros((), dtype=torch.float64)) + value
+
+    for part in split:
+        batch = batch_of(examples, part)
+        at = torch.cat([(whole.target_example == i).nonzero().flatten() for i in part])
+        result = _checked(fresh(batch, logps[at], None if reference is None else reference[at]))
+        denominators = fresh.denominators(batch)
+        assert result.totals.keys() == denominators.keys(), (
+            f"totals {sorted(result.totals)} and denominators {sorted(denominators)} differ"
+        )
+        for name, total in result.totals.items():
+            add(f"total {name!r}", total)
+            add(f"denominator {name!r}", denominators[name])
+        for name, (value, count) in result.metrics.items():
+            add(f"sum of metric {name!r}", value)
+            add(f"count of metric {name!r}", count)
+    totals = [value for name, value in out.items() if name.startswith("total ")]
+    assert all(t.requires_grad for t in totals), "a total does not depend on the log-probs"
+    (gradient,) = torch.autograd.grad(torch.stack(totals).sum(), logps)
+    return {name: value.detach() for name, value in out.items()} | {"gradient": gradient}
+
+
+def _checked(output: LossOutput) -> LossOutput:
+    """The output, once it is known to be well formed."""
+    assert output.totals, "the loss returned no total"
+    for name, total in output.totals.items():
+        assert total.ndim == 0, f"total {name!r} has shape {tuple(total.shape)}, not a scalar"
+    for name, pair in output.metrics.items():
+        assert isinstance(pair, tuple) and len(pair) == 2, (  # noqa: PT018 - one thing: a pair
+            f"metric {name!r} is not a (sum, count) pair"
+        )
+        for part in pair:
+            kept = isinstance(part, torch.Tensor) and part.requires_grad
+            assert not kept, f"metric {name!r} keeps the graph alive: detach it"
+    return output
+
+
+def _mean(output: LossOutput, denominators: Mapping[str, float]) -> torch.Tensor:
+    """The step's loss: the sum of total/denominator."""
+    assert output.totals.keys() == denominators.keys(), (
+        f"totals {sorted(output.totals)} and denominators {sorted(denominators)} differ"
+    )
+    for name, value in denominators.items():
+        assert value > 0, f"denominator {name!r} is {value}"
+    return torch.stack([total / denominators[name] for name, total in output.totals.items()]).sum()
+
+
+def _reference(loss: Loss, given: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor | None:
+    """What the core would hand the loss: nothing unless it asks."""
+    if given is not None:
+        return given.detach().double()
+    return drawn if loss.uses_reference else None
+
+
+def _same(what: str, got: torch.Tensor, expected: torch.Tensor, tolerance: float, by: str) -> None:
+    got, expected = got.double(), expected.double()
+    assert got.shape == expected.shape, f"{what}: {tuple(got.shape)}, not {tuple(expected.shape)}"
+    error = (got - expected).abs()
+    scale = expected.abs().max().clamp_min(1e-8)
+    if not bool((error <= tolerance * scale).all()):  # a NaN fails as well
+        worst = int((error / scale).nan_to_num(float("inf")).argmax())
+        where = f" [{worst}]" if got.ndim else ""
+        raise AssertionError(
+            f"{what}{where} is {got.flatten()[worst].item():.9g}, "
+            f"{by} says {expected.flatten()[worst].item():.9g}"
+        )
