@@ -1,1 +1,1 @@
-"""Strategies for Anima."""
+"""Direct Preference Optimisation for Anima."""
