@@ -112,14 +112,19 @@ class Loss(Protocol):
         data: the examples it wants: ``"completion"`` or ``"preference"``.
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too.
-        needs: what the kernel must hand it.
+        needs: what the kernel must hand it; every kernel of this version gives ``"logps"``, and
+            a loss that needs more is refused before anything loads.
         uses_reference: whether it wants the log-probs of the model as training starts.
     """
 
-    data: Literal["completion", "preference"]
-    scope: Literal["example", "step"]
-    needs: Literal["logps"]
-    uses_reference: bool
+    @property
+    def data(self) -> Literal["completion", "preference"]: ...  # noqa: D102
+    @property
+    def scope(self) -> Literal["example", "step"]: ...  # noqa: D102
+    @property
+    def needs(self) -> Literal["logps", "topk", "hidden"]: ...  # noqa: D102
+    @property
+    def uses_reference(self) -> bool: ...  # noqa: D102
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """What each total is divided by, from the batch alone: tokens, pairs, weights."""
@@ -136,8 +141,6 @@ class Loss(Protocol):
             reference: the reference model's log-probs, ``[S]`` float32, or None.
         """
         ...
-
-
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,10 @@ class AnimaSpecs:
 
     @hookspec
     def validate(self, run: RunContext) -> Sequence[Problem]:  # type: ignore[empty-body]
-        """Find problems before any weight is read; all are reported together."""
+        """Find problems before any weight is read; all are reported together.
+
+        ``run.model_config`` is the config as the model comes, before `configure_model`.
+        """
 
     @hookspec
     def diagnose(self) -> Sequence[Finding]:  # type: ignore[empty-body]

@@ -15,12 +15,14 @@ class Problem:
         what: what is wrong, in one sentence.
         fix: what to change.
         level: ``"error"`` refuses the run; ``"warning"`` and ``"note"`` are said once, in the plan.
+        exit_code: what the command exits with when this is the first error.
     """
 
     where: str
     what: str
     fix: str = ""
     level: Literal["error", "warning", "note"] = "error"
+    exit_code: int = 2
 
 
 @dataclass(frozen=True)

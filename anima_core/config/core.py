@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from anima_core.config.values import one_or_many
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+Schedule = Literal["linear", "cosine", "constant"]
 Overlong = Literal["error", "drop", "truncate"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
 
@@ -80,7 +80,9 @@ class CoreOptions(BaseModel):
         default=None, ge=1, description="Steps between evaluations [default: start and end only]."
     )
     save_every: int | None = Field(
-        default=None, ge=1, description="Steps between checkpoints [default: end only]."
+        default=None,
+        ge=1,
+        description="Steps between checkpoints [default: only when interrupted].",
     )
     log_every: int = Field(default=1, ge=1, description="Steps between lines on the screen.")
     sample_prompts: Strings = Field(

@@ -96,6 +96,11 @@ class Plan:
         """The problems that refuse the run."""
         return tuple(p for p in self.problems if p.level == "error")
 
+    @property
+    def exit_code(self) -> int:
+        """What `anima plan` exits with: 0, or the first error's code."""
+        return self.errors[0].exit_code if self.errors else 0
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
         return asdict(self)

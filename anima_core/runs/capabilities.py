@@ -1,0 +1,41 @@
+"""What a run needs of its attention and its loss, refused before anything loads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anima_core.problems import Problem
+
+if TYPE_CHECKING:
+    from anima_core.context import RunContext
+    from anima_core.contracts import Attention, Loss
+
+
+def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> list[Problem]:
+    """Problems between the model, the attention and the loss."""
+    config = run.model_config
+    found = []
+
+    def lacks(what: str) -> None:
+        found.append(Problem(f"attention {attention.name}", f"it cannot do {what}", "Use --sdpa."))
+
+    if not attention.segments:
+        lacks("segments, which every batch is made of")
+    if loss.data == "preference" and not attention.shared_prefix:
+        lacks("a prompt shared by two answers")
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True) and not attention.sliding_window:
+        lacks(f"this model's sliding window of {window} tokens")
+    if getattr(config, "attn_logit_softcapping", None) and not attention.softcap:
+        lacks("this model's attention soft-capping")
+    if attention.dtypes and run.dtype not in attention.dtypes:
+        lacks(f"{run.dtype} (only {', '.join(attention.dtypes)})")
+    if loss.needs != "logps":
+        found.append(
+            Problem("loss", f"it needs {loss.needs!r}, which no kernel here gives", "Use another.")
+        )
+    if loss.scope == "step" and run.world > 1:
+        found.append(
+            Problem("loss", "a loss over the whole step runs in one process only", "Use one.")
+        )
+    return found

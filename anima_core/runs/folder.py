@@ -1,0 +1,124 @@
+"""The run directory: manifest, configuration, metrics and samples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from anima_core.cache import write_whole
+from anima_core.errors import UsageError
+
+State = Literal["running", "done", "interrupted", "diverged", "failed"]
+
+
+class RunFolder:
+    """Writes a run directory.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics = path / "metrics.jsonl"
+        self._samples = path / "samples.jsonl"
+        self.manifest: dict[str, Any] = {}
+
+    def create(self, config: str, manifest: Mapping[str, Any]) -> None:
+        """Start a run: everything in the folder is new."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / "config.yaml", config)
+        self._metrics.touch()
+        self.manifest = dict(manifest)
+        self.mark("running")
+
+    def reopen(self, manifest: Mapping[str, Any], step: int) -> None:
+        """Go on with a run: records past `step` are dropped."""
+        old = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        self.manifest = {**manifest, "created": old.get("created", manifest.get("created"))}
+        for file in (self._metrics, self._samples):
+            if file.is_file():
+                keep = [row for row in _rows(file) if row["step"] <= step and step > 0]
+                write_whole(file, "".join(json.dumps(row) + "\n" for row in keep))
+        self._metrics.touch()
+        self.mark("running")
+
+    def mark(self, state: State, **facts: Any) -> None:
+        """Write the manifest with a new state and more facts."""
+        self.manifest = {**self.manifest, "state": state, **facts}
+        write_whole(self.path / "manifest.json", json.dumps(self.manifest, indent=2) + "\n")
+
+    def metrics(self, record: Mapping[str, Any]) -> None:
+        """Append a record to ``metrics.jsonl``."""
+        _append(self._metrics, record)
+
+    def samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows to ``samples.jsonl``."""
+        for row in rows:
+            _append(self._samples, row)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every record of ``metrics.jsonl`` so far."""
+        return _rows(self._metrics)
+
+    def read_samples(self) -> list[dict[str, Any]]:
+        """Every row of ``samples.jsonl`` so far."""
+        return _rows(self._samples)
+
+
+def check_output(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse an output folder that would be written over.
+
+    Raises:
+        UsageError: it exists, and neither ``--resume`` nor ``--overwrite`` was given; or
+            ``--overwrite`` would delete something that is no run directory.
+    """
+    if resume and overwrite:
+        raise UsageError(
+            "--resume and --overwrite contradict each other", where="--resume", fix="Give one."
+        )
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    is_run = (path / "manifest.json").is_file()
+    if resume and is_run:
+        return
+    if overwrite and is_run:
+        return
+    if not is_run:
+        raise UsageError(
+            f"{path} exists and is no run directory",
+            where="--output",
+            fix="Name another folder; nothing but a run directory is ever replaced or resumed.",
+        )
+    raise UsageError(
+        f"{path} exists already",
+        where="--output",
+        fix="Add --resume to go on with it, --overwrite to replace it, or name another.",
+    )
+
+
+def clear_output(path: Path) -> None:
+    """Delete a run directory that is to be replaced (checked by `check_output` before)."""
+    if (path / "manifest.json").is_file():
+        shutil.rmtree(path)
+
+
+def _append(file: Path, record: Mapping[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """Rows of a jsonl file; a last line that a killed process left half-written is dropped."""
+    if not file.is_file():
+        return []
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows

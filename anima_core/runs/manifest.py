@@ -1,0 +1,90 @@
+"""The manifest: what a run was made of, and what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anima_core.registry.selection import Selection
+    from anima_core.runs.prepared import Prepared
+
+PACKAGES = (
+    "anima-adapt", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "tokenizers",
+    "safetensors", "flash-attn",
+)  # fmt: skip
+
+
+def manifest_of(prepared: Prepared, model_dir: Path) -> dict[str, Any]:
+    """Everything about a run that is known as it starts.
+
+    Args:
+        prepared: the run.
+        model_dir: the folder with the base model's weights.
+    """
+    source, data = prepared.source, prepared.plan.data
+    template = getattr(prepared.tokenizer, "chat_template", None) or ""
+    return {
+        "argv": list(prepared.request.argv),
+        "created": now(),
+        "model": {
+            "given": source.given,
+            "base": source.base,
+            "kind": source.kind,
+            "run": str(source.run) if source.run else None,
+            "sha256": fingerprint(model_dir),
+        },
+        "data_sha256": data.sha256 if data else None,
+        "template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
+        "strategies": strategies_of(prepared.selection),
+        "versions": versions(),
+        "plan": prepared.plan.to_dict(),
+    }
+
+
+def strategies_of(selection: Selection) -> Mapping[str, Any]:
+    """Every strategy of a run, with its distribution, version, slots and options."""
+    return {
+        p.strategy: {
+            "distribution": p.distribution,
+            "version": p.version,
+            "slots": [s for s, q in selection.providers.items() if q.strategy == p.strategy],
+            "default": p.default,
+            "options": selection.strategies[p.strategy].model_dump(mode="json"),
+        }
+        for p in selection.members
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is computed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a folder's safetensors: names, sizes and 64 KiB at 64 places of each."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as handle:
+            for place in range(64):
+                handle.seek(size * place // 64)
+                digest.update(handle.read(1 << 16))
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""Will it fit? Bytes by component, estimated from the config alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from anima_core.contracts import MemoryShape
+from anima_core.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from anima_core.context import RunContext
+    from anima_core.registry.selection import Selection
+
+
+def estimate_memory(run: RunContext, selection: Selection) -> Mapping[str, int]:
+    """Ask every strategy for its component, and add the activations."""
+    shape = memory_shape(run)
+    estimate = {"activations": activation_bytes(run, shape)}
+    for _provider, part in selection.call_stack("estimate_memory", run=run, shape=shape):
+        estimate.update(part)
+    return estimate
+
+
+def memory_shape(run: RunContext) -> MemoryShape:
+    """The model's sizes, from a model without storage."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = copy.deepcopy(run.model_config)
+    with torch.device("meta"), quiet_libraries():
+        model = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=run.config.trust_remote_code
+        )
+    head = model.get_output_embeddings()
+    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    shapes = tuple((m.out_features, m.in_features) for m in linears)
+    return MemoryShape(
+        parameters=sum(p.numel() for p in model.parameters()),
+        linear_parameters=sum(out * into for out, into in shapes),
+        linear_shapes=shapes,
+        layers=int(getattr(config, "num_hidden_layers", 0)),
+        hidden=int(getattr(config, "hidden_size", 0)),
+        intermediate=int(getattr(config, "intermediate_size", 0) or 4 * config.hidden_size),
+        vocab=int(config.vocab_size),
+        micro_tokens=run.config.micro_tokens,
+    )
+
+
+def activation_bytes(run: RunContext, shape: MemoryShape) -> int:
+    """Activations kept for the backward pass, tokens in flight x layers x saved tensors.
+
+    A decoder block keeps about 12 tensors of the hidden size (norms' inputs in float32, queries,
+    keys, values, attention output, residuals) and 5 of the intermediate size; with gradient
+    checkpointing only its input, and one block at a time in full.
+    """
+    item = 4 if run.dtype == "float32" else 2
+    block = (12 * shape.hidden + 5 * shape.intermediate) * item
+    if run.config.gradient_checkpointing:
+        per_token = shape.layers * shape.hidden * item + block
+    else:
+        per_token = shape.layers * block
+    return shape.micro_tokens * per_token

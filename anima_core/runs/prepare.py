@@ -1,0 +1,276 @@
+"""From a request to a plan: everything that can be known, and refused, without a weight."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from anima_core.config.core import CoreOptions
+from anima_core.config.requests import core_options
+from anima_core.context import RunContext
+from anima_core.data.batching import steps_per_epoch
+from anima_core.errors import AnimaError, DataError, UsageError
+from anima_core.model.dtype import Precision, choose_device, choose_precision
+from anima_core.model.folder import model_folder
+from anima_core.model.resolve import ModelSource, resolve_model
+from anima_core.problems import Problem
+from anima_core.registry.selection import Selection, select
+from anima_core.runs.capabilities import capability_problems
+from anima_core.runs.folder import check_output
+from anima_core.runs.inherit import inherited_strategies
+from anima_core.runs.memory import estimate_memory
+from anima_core.runs.plan import DataSummary, Plan, SlotLine
+from anima_core.runs.prepared import Prepared
+from anima_core.runs.prompts import sample_prompts
+from anima_core.runs.reporter import Reporter
+from anima_core.runs.request import RunRequest
+from anima_core.training.ranks import rank_and_world
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from anima_core.batch import EncodedExample
+
+T = TypeVar("T")
+
+
+def prepare(request: RunRequest, *, reporter: Reporter) -> Prepared:
+    """Resolve a request and make its plan.
+
+    What cannot even be parsed is raised; every other problem is collected in the plan, so that
+    all of them are seen at once.
+
+    Raises:
+        UsageError: an unknown option or strategy, two strategies for one slot, no such model.
+        SetupError: a selected plugin does not import.
+    """
+    config = core_options(request)
+    source = resolve_model(config.model)
+    strategies = inherited_strategies(source, request)
+    selection = select(strategies, request.disabled)
+    return _Preparation(request, config, source, selection, reporter).prepared()
+
+
+class _Preparation:
+    """The steps of `prepare`, which share what was found so far and the list of problems."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        config: CoreOptions,
+        source: ModelSource,
+        selection: Selection,
+        reporter: Reporter,
+    ) -> None:
+        self.request = request
+        self.source = source
+        self.selection = selection
+        self.reporter = reporter
+        self.problems: list[Problem] = []
+        self.notes: dict[str, str] = {}
+        self.rate_reason = "asked for"
+        self.config = self._with_learning_rate(config)
+
+    def prepared(self) -> Prepared:
+        """Run every step and gather the plan."""
+        self._try(self._check_output)
+        device = self._try(lambda: choose_device(self.config.device)) or "cpu"
+        precision = choose_precision(self.config.dtype, device)
+        if precision.emulated:
+            self.problems.append(
+                Problem("--dtype", precision.reason, "Say --dtype auto.", level="warning")
+            )
+        run = self._context(device, precision)
+        attention = self._try(lambda: self.selection.call("attention", run=run))
+        loss = self._try(lambda: self.selection.call("loss", run=run))
+        if attention is not None and loss is not None:
+            self.notes["attention"] = attention.note
+            self.problems += capability_problems(run, attention, loss)
+        tokenizer = self._try(lambda: self.selection.call("load_tokenizer", run=run))
+        kind = loss.data if loss is not None else "completion"
+        examples: list[EncodedExample] = []
+        held_out: list[EncodedExample] = []
+        data = eval_data = None
+        if tokenizer is not None:
+            examples, data = self._data(run, tokenizer, run.config.data, kind)
+            if run.config.eval_data:
+                held_out, eval_data = self._data(run, tokenizer, run.config.eval_data, kind)
+        return Prepared(
+            self.request,
+            self.source,
+            self.selection,
+            run,
+            self._plan(run, precision, data, eval_data),
+            tokenizer,
+            attention,
+            loss,
+            examples,
+            held_out,
+        )
+
+    def _check_output(self) -> None:
+        config = self.config
+        if config.output is not None:
+            check_output(config.output, resume=config.resume, overwrite=config.overwrite)
+        sample_prompts(config.sample_prompts)
+
+    def _try(self, step: Callable[[], T]) -> T | None:
+        """Run a step; what a user can mend becomes a problem of the plan."""
+        try:
+            return step()
+        except AnimaError as error:
+            self.problems.append(
+                Problem(error.where, error.what, error.fix, exit_code=error.exit_code)
+            )
+            return None
+
+    def _with_learning_rate(self, config: CoreOptions) -> CoreOptions:
+        if config.learning_rate is not None:
+            return config
+        loss, adapt = (self.selection.providers[s].strategy for s in ("loss", "adapt_model"))
+        base = float(self.selection.cls_attribute("loss", "learning_rate", 2e-5))
+        scale = float(self.selection.cls_attribute("adapt_model", "learning_rate_scale", 1.0))
+        self.rate_reason = f"{loss} {base:g} x {adapt} {scale:g}"
+        return config.model_copy(update={"learning_rate": base * scale})
+
+    def _context(self, device: str, precision: Precision) -> RunContext:
+        """The context, after `validate` saw the model's config and `configure_model` changed it."""
+        folder = model_folder(self.source, weights=False)
+        model_config = read_config(folder, self.config)
+        trains_base = bool(self.selection.cls_attribute("adapt_model", "trains_base", False))
+        rank, world = rank_and_world()
+        run = RunContext(
+            config=self.config,
+            strategies=self.selection.strategies,
+            model_dir=folder,
+            model_config=model_config,
+            device=device,
+            dtype=precision.dtype,
+            weights_dtype="float32" if trains_base else precision.dtype,
+            run_dir=self.config.output,
+            rank=rank,
+            world=world,
+        )
+        for _provider, found in self.selection.call_stack("validate", run=run):
+            self.problems += found
+        if trains_base and self.selection.cls_attribute("load_model", "loads_quantized", False):
+            names = [self.selection.providers[s].strategy for s in ("load_model", "adapt_model")]
+            self.problems.append(
+                Problem(
+                    f"--{names[0]}",
+                    f"its quantised weights cannot be trained by {names[1]}",
+                    "Add --lora.",
+                )
+            )
+        if any(p.level == "error" for p in self.problems):
+            return run
+        return configured(run, self.selection)
+
+    def _data(
+        self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: str
+    ) -> tuple[list[EncodedExample], DataSummary | None]:
+        from anima_core.data.dataset import load_dataset
+
+        limit = run.config.max_length or window_of(run.model_config)
+
+        def load() -> tuple[list[EncodedExample], DataSummary]:
+            if not sources:
+                raise DataError("no data was named", where="DATA", fix="Name a file or a data set.")
+            records = self.selection.call("read_data", run=run, sources=sources)
+            with self.reporter.stage("encoding data", None) as done:
+                return load_dataset(
+                    records,
+                    tokenizer,
+                    kind=kind,
+                    limit=limit,
+                    overlong=run.config.overlong,
+                    sources=sources,
+                    progress=done,
+                )
+
+        return self._try(load) or ([], None)
+
+    def _plan(
+        self,
+        run: RunContext,
+        precision: Precision,
+        data: DataSummary | None,
+        eval_data: DataSummary | None,
+    ) -> Plan:
+        config = run.config
+        per_epoch = steps_per_epoch(data.examples, config.batch_size) if data else 0
+        steps = config.steps or max(1, round(per_epoch * config.epochs))
+        memory = self._try(lambda: estimate_memory(run, self.selection))
+        return Plan(
+            model=f"{self.source.given} ({run.model_config.model_type}, "
+            f"{self.source.base if self.source.run else self.source.kind})",
+            slots=tuple(self._slot_lines()),
+            data=data,
+            eval_data=eval_data,
+            device=run.device,
+            dtype=run.dtype,
+            dtype_reason=precision.reason,
+            steps=steps,
+            steps_per_epoch=per_epoch,
+            learning_rate=config.learning_rate or 0.0,
+            learning_rate_reason=self.rate_reason,
+            memory=memory or {},
+            problems=tuple(self.problems),
+        )
+
+    def _slot_lines(self) -> list[SlotLine]:
+        lines = [
+            SlotLine(
+                slot, p.strategy, p.distribution, p.version, self.notes.get(slot, ""), p.default
+            )
+            for slot, p in self.selection.providers.items()
+        ]
+        for hook in ("configure_model", "patch_model", "callbacks"):
+            lines += [
+                SlotLine(hook, p.strategy, p.distribution, p.version, default=p.default)
+                for p in self.selection.stack(hook)
+            ]
+        return lines
+
+
+def read_config(folder: Path, config: CoreOptions) -> PretrainedConfig:
+    """Read a model's config.
+
+    Raises:
+        UsageError: it cannot be read, or needs remote code that was not allowed.
+    """
+    from transformers import AutoConfig
+
+    try:
+        read: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"the model's config cannot be read: {str(error).splitlines()[0]}",
+            where="MODEL",
+            fix="Check config.json; a model with code of its own needs --trust-remote-code.",
+        ) from error
+    return read
+
+
+def configured(run: RunContext, selection: Selection) -> RunContext:
+    """The same run with every `configure_model` applied to a copy of the model's config."""
+    config = copy.deepcopy(run.model_config)
+    selection.call_stack("configure_model", run=run, config=config)
+    return replace(run, model_config=config)
+
+
+def window_of(config: PretrainedConfig) -> int:
+    """The model's window in tokens, scaled where RoPE scaling says so."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        if value := getattr(config, name, None):
+            return int(value)
+    raise UsageError(
+        "the model's config does not say how long its window is",
+        where="--max-length",
+        fix="Give --max-length.",
+    )

@@ -1,0 +1,76 @@
+"""Checkpoints: complete or absent, and without a pickle.
+
+checkpoints/step-000100/
+adapter/ (or model/)   what was trained
+optimizer.*            moments
+schedule.*             the learning-rate schedule
+loss.*                 a loss's own state, when it has one
+state.json             step, losses so far
+COMPLETE               written last, before the folder is renamed into place
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anima_core.cache import whole_folder
+from anima_core.contracts import Adapter
+from anima_core.training.state import load_state, save_state
+
+COMPLETE = "COMPLETE"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint holds: the objects with state."""
+
+    adapter: Adapter
+    optimizer: Any
+    schedule: Any
+    loss: Any
+
+
+def checkpoint_folder(run_dir: Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` optimizer steps."""
+    return run_dir / "checkpoints" / f"step-{step:06d}"
+
+
+def save_checkpoint(run_dir: Path, step: int, trained: Trained) -> Path:
+    """Write a checkpoint aside, flush it, and rename it into place."""
+    target = checkpoint_folder(run_dir, step)
+    if target.exists():
+        shutil.rmtree(target)
+    with whole_folder(target) as aside:
+        weights = aside / trained.adapter.folder
+        weights.mkdir()
+        trained.adapter.save(weights)
+        save_state(trained.optimizer.state_dict(), aside, "optimizer")
+        save_state(trained.schedule.state_dict(), aside, "schedule")
+        if hasattr(trained.loss, "state_dict"):
+            save_state(trained.loss.state_dict(), aside, "loss")
+        (aside / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+        (aside / COMPLETE).touch()
+    return target
+
+
+def newest_checkpoint(run_dir: Path) -> tuple[int, Path] | None:
+    """The newest complete checkpoint's step and folder."""
+    found = [
+        (int(folder.name.removeprefix("step-")), folder)
+        for folder in (run_dir / "checkpoints").glob("step-*")
+        if (folder / COMPLETE).is_file()
+    ]
+    return max(found, default=None)
+
+
+def load_checkpoint(folder: Path, trained: Trained) -> None:
+    """Load a checkpoint's state into the objects of a run."""
+    trained.adapter.load(folder / trained.adapter.folder)
+    trained.optimizer.load_state_dict(load_state(folder, "optimizer"))
+    trained.schedule.load_state_dict(load_state(folder, "schedule"))
+    if hasattr(trained.loss, "load_state_dict") and (folder / "loss.json").is_file():
+        trained.loss.load_state_dict(load_state(folder, "loss"))

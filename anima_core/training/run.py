@@ -1,0 +1,300 @@
+"""A run from its first file to its last."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anima_core.cache import whole_folder
+from anima_core.config.dump import dump_run_file
+from anima_core.errors import DivergedError, InterruptedRunError, UsageError
+from anima_core.model.folder import model_folder
+from anima_core.runs.folder import RunFolder, State, check_output, clear_output
+from anima_core.runs.manifest import fingerprint, manifest_of, now, strategies_of, versions
+from anima_core.runs.prepared import Prepared
+from anima_core.runs.prompts import sample_prompts
+from anima_core.runs.report import write_report
+from anima_core.runs.reporter import Reporter
+from anima_core.training.build import Built, adapter_folder, build_model
+from anima_core.training.checkpoint import (
+    Trained,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from anima_core.training.evaluate import evaluate
+from anima_core.training.reference import Reference, reference_for
+from anima_core.training.samples import take_samples
+from anima_core.training.signals import StopSignal, stop_signals
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes:
+        run_dir: its folder.
+        steps: optimizer steps taken in all.
+        loss: the last step's; None when there was none left to take.
+    """
+
+    run_dir: Path
+    steps: int
+    loss: float | None
+
+
+def train(prepared: Prepared, reporter: Reporter) -> RunResult:
+    """Carry out a plan.
+
+    Raises:
+        AnimaError: the plan's errors; a divergence; an interruption, after a checkpoint.
+    """
+    reporter.plan(prepared.plan)
+    prepared.refuse_errors()
+    config = prepared.run.config
+    if config.output is None:
+        raise UsageError("no output folder", where="--output", fix="Add --output DIR.")
+    check_output(config.output, resume=config.resume, overwrite=config.overwrite)
+    prompts = sample_prompts(config.sample_prompts)
+    with reporter.stage("fetching weights", None):
+        model_dir = model_folder(prepared.source, weights=True)
+    folder, start = _open(prepared, config.output, model_dir)
+    try:
+        with stop_signals() as stop, ExitStack() as patches:
+            training = _Training(prepared, folder, reporter, stop, prompts)
+            result = training.carry_out(start, patches)
+    except BaseException as error:
+        folder.mark(_state_after(error), finished=now(), error=str(error) or type(error).__name__)
+        raise
+    folder.mark("done", finished=now(), steps=result.steps, loss=result.loss)
+    write_report(folder)
+    return result
+
+
+def _open(prepared: Prepared, output: Path, model_dir: Path) -> tuple[RunFolder, int]:
+    """Create the run directory, or go on with it; the step to start from."""
+    config = prepared.run.config
+    folder = RunFolder(output)
+    manifest = manifest_of(prepared, model_dir)
+    newest = newest_checkpoint(output) if config.resume else None
+    if newest is not None:
+        folder.reopen(manifest, newest[0])
+        return folder, newest[0]
+    clear_output(output)
+    folder.create(dump_run_file(config, prepared.selection.named), manifest)
+    return folder, 0
+
+
+def _state_after(error: BaseException) -> State:
+    if isinstance(error, DivergedError):
+        return "diverged"
+    if isinstance(error, (InterruptedRunError, KeyboardInterrupt)):
+        return "interrupted"
+    return "failed"
+
+
+class _Training:
+    """The stages of one run."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        folder: RunFolder,
+        reporter: Reporter,
+        stop: StopSignal,
+        prompts: list[str],
+    ) -> None:
+        self.prepared = prepared
+        self.folder = folder
+        self.reporter = reporter
+        self.stop = stop
+        self.prompts = prompts
+        self.selection = prepared.selection
+        self.total = prepared.plan.steps
+        self.last_loss: float | None = None
+
+    def carry_out(self, start: int, patches: ExitStack) -> RunResult:
+        """Build, compare, train, save."""
+        built = build_model(
+            self.prepared.source,
+            self.prepared.run,
+            self.selection,
+            self.prepared.attention,
+            self.reporter,
+        )
+        for patch in built.patches:
+            patches.enter_context(patch)
+        self.stop.raise_if_asked()
+        self._set_up(built)
+        if start:
+            _, checkpoint = newest_checkpoint(self.folder.path) or (0, Path())
+            load_checkpoint(checkpoint, self.trained)
+            self.reporter.note(f"resumed after step {start}")
+        else:
+            self._watch(0)
+        self.stop.raise_if_asked()
+        steps = self._train(start)
+        self._watch_end(steps)
+        self._save_result()
+        return RunResult(self.folder.path, steps, self.last_loss)
+
+    def _set_up(self, built: Built) -> None:
+        """Everything with state, wrapped for the device and the ranks."""
+        from anima_core.training.accelerator import make_accelerator
+        from anima_core.training.callbacks import Events
+        from anima_core.training.loop import Loop
+        from anima_core.training.module import LogpsModule
+        from anima_core.training.optimizer import learning_rate_schedule, parameter_groups
+
+        self.run = run = built.run
+        self.adapter = built.adapter
+        token_logps = self.selection.call("token_logps", run=run)
+        loss = self.prepared.loss
+        groups = parameter_groups(built.adapter.trainable, run.config.weight_decay)
+        optimizer = self.selection.call("optimizer", run=run, groups=groups)
+        schedule = learning_rate_schedule(optimizer, run.config, self.total)
+        accelerator = make_accelerator(run)
+        module = LogpsModule(built.adapter.model, token_logps, loss)
+        module, prepared_optimizer = accelerator.prepare(module, optimizer)
+        self.trained = Trained(built.adapter, optimizer, schedule, loss)
+        self.module = module
+        self.eval_reference = self._reference(self.prepared.eval_examples, "eval_data_sha256")
+        self.loop = Loop(
+            run=run,
+            module=module,
+            loss=loss,
+            optimizer=prepared_optimizer,
+            schedule=schedule,
+            accelerator=accelerator,
+            examples=self.prepared.examples,
+            reference=self._reference(self.prepared.examples, "data_sha256"),
+            parameters=list(built.adapter.trainable.values()),
+        )
+        callbacks = [c for _, cs in self.selection.call_stack("callbacks", run=run) for c in cs]
+        self.events = Events(
+            run,
+            callbacks,
+            model=built.adapter.model,
+            tokenizer=self.prepared.tokenizer,
+            optimizer=optimizer,
+            schedule=schedule,
+            total=self.total,
+        )
+
+    def _reference(self, examples: list[Any], which: str) -> Reference | None:
+        if not self.prepared.loss.uses_reference or not examples:
+            return None
+        return reference_for(
+            examples,
+            self._reference_facts(which),
+            self.module,
+            device=self.run.device,
+            micro_tokens=self.run.config.micro_tokens,
+            reporter=self.reporter,
+            stop=self.stop,
+        )
+
+    def _reference_facts(self, which: str) -> dict[str, Any]:
+        """Everything that reference log-probs depend on."""
+        plan, source = self.prepared.plan, self.prepared.source
+        data = plan.data if which == "data_sha256" else plan.eval_data
+        hooks = ("load_model", "adapt_model", "attention", "configure_model", "patch_model")
+        names = {p.strategy for hook in hooks for p in self.selection.stack(hook)}
+        strategies = strategies_of(self.selection)
+        start = fingerprint(adapter_folder(source.run, self.adapter)) if source.run else None
+        return {
+            "data": data.sha256 if data else None,
+            "model": self.folder.manifest["model"]["sha256"],
+            "start": start,
+            "dtype": self.run.dtype,
+            "device": self.run.device.split(":")[0],
+            "seed": self.run.config.seed,
+            "strategies": {name: strategies[name] for name in sorted(names)},
+            "versions": versions(),
+        }
+
+    def _train(self, start: int) -> int:
+        config = self.run.config
+        per_epoch = self.prepared.plan.steps_per_epoch
+        self.events.begin(start)
+
+        def after(record: dict[str, Any]) -> bool:
+            step = record["step"]
+            self.last_loss = record["loss"]
+            self.folder.metrics(record)
+            self.reporter.step(record)
+            self.events.step_end(record, step / per_epoch)
+            if config.eval_every and step % config.eval_every == 0 and step < self.total:
+                self._watch(step)
+            if config.save_every and step % config.save_every == 0:
+                self._checkpoint(step)
+            if self.stop.number is not None and step < self.total:
+                self._interrupted(step)
+            return self.events.stop_asked and step < self.total
+
+        with self.reporter.training(start, self.total):
+            steps = self.loop.steps(start, self.total, after)
+        self.events.end()
+        return steps
+
+    def _checkpoint(self, step: int) -> None:
+        save_checkpoint(self.folder.path, step, self.trained)
+        self.events.saved()
+        self.reporter.note(f"checkpoint saved after step {step}")
+
+    def _interrupted(self, step: int) -> None:
+        number = self.stop.number
+        assert number is not None
+        config = self.run.config
+        if not (config.save_every and step % config.save_every == 0):
+            self._checkpoint(step)
+        raise InterruptedRunError(
+            number,
+            f"interrupted after step {step} of {self.total}; a checkpoint was saved",
+            where=str(self.folder.path),
+            fix="Run the same command with --resume to go on.",
+        )
+
+    def _watch(self, step: int) -> None:
+        """Evaluate on held-out data and answer the sample prompts."""
+        if self.prepared.eval_examples:
+            record = {"step": step} | evaluate(
+                self.module,
+                self.prepared.loss,
+                self.prepared.eval_examples,
+                self.eval_reference,
+                device=self.run.device,
+                micro_tokens=self.run.config.micro_tokens,
+            )
+            self.folder.metrics(record)
+            self.reporter.evaluation(record)
+            self.events.evaluated(record)
+        if self.prompts:
+            with self.reporter.stage("sample answers", None):
+                rows = take_samples(
+                    self.adapter.model,
+                    self.prepared.tokenizer,
+                    self.prompts,
+                    step=step,
+                    max_new_tokens=self.run.config.sample_tokens,
+                )
+            self.folder.samples(rows)
+            self.reporter.samples(rows)
+
+    def _watch_end(self, steps: int) -> None:
+        """Watch after the last step, unless a run that is resumed at its end had done so."""
+        rows = [*self.folder.read_samples(), *self.folder.read_metrics()]
+        if not any(r["step"] == steps and ("answer" in r or "eval_loss" in r) for r in rows):
+            self._watch(steps)
+
+    def _save_result(self) -> None:
+        """Write what was trained, with tokenizer and template, whole or not at all."""
+        target = self.folder.path / self.adapter.folder
+        if target.exists():
+            shutil.rmtree(target)
+        with whole_folder(target) as aside:
+            self.adapter.save(aside)
+            self.prepared.tokenizer.save_pretrained(aside)

@@ -1,0 +1,192 @@
+"""One optimizer step: micro-batches in, summed gradients out.
+
+The batch of the mathematics is not the batch of the memory: each total is divided by its
+denominator over the whole step, across micro-batches and ranks, so the cut changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from anima_core.contracts import LossOutput
+from anima_core.data.batching import micro_batches
+from anima_core.data.collate import collate
+from anima_core.training.seeding import seed_step
+
+if TYPE_CHECKING:
+    from anima_core.batch import Batch, EncodedExample
+    from anima_core.contracts import Loss
+    from anima_core.training.reference import Reference
+
+
+@dataclass
+class Tally:
+    """Totals and metrics of a step or an evaluation, added up over micro-batches."""
+
+    totals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0.0]))
+    tokens: int = 0
+
+    def add(self, batch: Batch, output: LossOutput) -> None:
+        """Add one micro-batch."""
+        self.tokens += batch.tokens
+        for name, total in output.totals.items():
+            self.totals[name] += float(total.detach())
+        for name, (value, count) in output.metrics.items():
+            self.metrics[name][0] += float(value)
+            self.metrics[name][1] += float(count)
+
+    def loss(self, denominators: Mapping[str, float]) -> float:
+        """The sum of total / denominator."""
+        return sum(total / denominators[name] for name, total in self.totals.items())
+
+    def means(self) -> dict[str, float]:
+        """Each metric's sum / count; one that counted nothing is left out."""
+        return {name: s / n for name, (s, n) in self.metrics.items() if n}
+
+
+def cut(examples: Sequence[EncodedExample], rows: Sequence[int], micro_tokens: int) -> list[Batch]:
+    """Micro-batches of the given rows within `micro_tokens`."""
+    parts = micro_batches([examples[row].tokens for row in rows], micro_tokens)
+    return [collate(examples, [rows[i] for i in part]) for part in parts]
+
+
+def add_denominators(loss: Loss, batches: Sequence[Batch]) -> dict[str, float]:
+    """The loss's denominators over several micro-batches."""
+    sums: dict[str, float] = defaultdict(float)
+    for batch in batches:
+        for name, value in loss.denominators(batch).items():
+            sums[name] += value
+    return dict(sums)
+
+
+class StepRunner:
+    """Runs the micro-batches of a step forward and backward.
+
+    Args:
+        module: what Accelerate wrapped.
+        loss: the loss.
+        accelerator: Accelerate.
+        seed, rank, world: for the randomness and the mean over ranks.
+    """
+
+    def __init__(
+        self, module: Any, loss: Loss, accelerator: Any, seed: int, rank: int, world: int
+    ) -> None:
+        self._module = module
+        self._loss = loss
+        self._accelerator = accelerator
+        self._seed = seed
+        self._rank = rank
+        self._world = world
+
+    def backward(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        denominators: Mapping[str, float],
+        reference: Reference | None,
+    ) -> Tally:
+        """Add the gradient of the step's loss to the parameters.
+
+        Args:
+            step: the step's number; with the micro-batch's it seeds dropout.
+            batches: this rank's micro-batches.
+            denominators: over the whole step and all ranks.
+            reference: reference log-probs, or None.
+        """
+        if self._loss.scope == "step":
+            return self._backward_whole(step, batches, denominators, reference)
+        tally = Tally()
+        for index, batch in enumerate(batches):
+            last = index == len(batches) - 1
+            with self._quiet_until(last):
+                output = self._forward(step, index, batch, reference)
+                self._accelerator.backward(self._mean(output, denominators))
+            tally.add(batch, output)
+        return tally
+
+    def _quiet_until(self, last: bool) -> Any:
+        """No gradient exchange between ranks before the last micro-batch."""
+        return nullcontext() if last else self._accelerator.no_sync(self._module)
+
+    def _mean(self, output: LossOutput, denominators: Mapping[str, float]) -> torch.Tensor:
+        """The micro-batch's share of the step's loss; DDP averages over ranks, so times them."""
+        parts = [total / denominators[name] for name, total in output.totals.items()]
+        return torch.stack(parts).sum() * self._world
+
+    def _seeded(self, step: int, index: int) -> None:
+        seed_step(self._seed, step * 1_000_003 + index, self._rank)
+
+    def _forward(
+        self, step: int, index: int, batch: Batch, reference: Reference | None
+    ) -> LossOutput:
+        self._seeded(step, index)
+        rows = reference.of(batch) if reference is not None else None
+        output: LossOutput = self._module(batch, rows)
+        return output
+
+    def _backward_whole(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        denominators: Mapping[str, float],
+        reference: Reference | None,
+    ) -> Tally:
+        """A loss over the whole step: its derivative by every log-prob drives a second pass.
+
+        With l = f(p_1 … p_S) and p = p(θ), dl/dθ = Σ (dl/dp_i) (dp_i/dθ). The first pass gives
+        every p without a gradient, f is differentiated by p alone, and the second pass, under
+        the same seeds, sends those derivatives back, a micro-batch at a time.
+        """
+        parts = []
+        with torch.no_grad():
+            for index, batch in enumerate(batches):
+                self._seeded(step, index)
+                parts.append(self._module(batch, None, False))
+        logps = torch.cat(parts).requires_grad_()
+        whole = join(batches)
+        rows = reference.of(whole) if reference is not None else None
+        output = self._loss(whole, logps, rows)
+        (slopes,) = torch.autograd.grad(self._mean(output, denominators), logps)
+        for index, (batch, slope) in enumerate(
+            zip(batches, slopes.split([len(p) for p in parts]), strict=True)
+        ):
+            with self._quiet_until(index == len(batches) - 1):
+                self._seeded(step, index)
+                again = self._module(batch, None, False)
+                self._accelerator.backward((again * slope).sum())
+        tally = Tally()
+        tally.add(whole, output)
+        return tally
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Several micro-batches as one batch, in order."""
+    from anima_core.batch import Batch, Segment
+
+    layout: list[Segment] = []
+    columns: dict[str, list[torch.Tensor]] = defaultdict(list)
+    rows: tuple[int, ...] = ()
+    tokens = 0
+    for batch in batches:
+        first = len(layout)
+        columns["example"].append(batch.example + len(rows))
+        columns["segment"].append(batch.segment + first)
+        columns["sources"].append(batch.sources + tokens)
+        for name in ("ids", "positions", "role", "supervised", "weights"):
+            columns[name].append(getattr(batch, name))
+        layout += [
+            Segment(s.start + tokens, s.stop + tokens, s.parent + first if s.parent >= 0 else -1)
+            for s in batch.layout
+        ]
+        rows += batch.rows
+        tokens += batch.tokens
+    joined = {name: torch.cat(parts) for name, parts in columns.items()}
+    return Batch(**joined, layout=tuple(layout), rows=rows)
