@@ -1,0 +1,118 @@
+"""What becomes of examples longer than ``--max-length``: refused, dropped or cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from anima_core.batch import EncodedExample, TokenSegment
+from anima_core.data.place import place
+from anima_core.errors import DataError
+
+SHOWN = 3
+"""How many places an error names."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Examples within the limit, and what it took.
+
+    Attributes:
+        examples: those that are left, in order.
+        overlong: how many were over the limit.
+        dropped: how many of those were left out.
+        truncated: how many of those were cut.
+    """
+
+    examples: list[EncodedExample]
+    overlong: int = 0
+    dropped: int = 0
+    truncated: int = 0
+
+
+def fit(
+    examples: Sequence[EncodedExample], limit: int, mode: Literal["error", "drop", "truncate"]
+) -> Fitted:
+    """Bring examples within a limit.
+
+    Args:
+        examples: encoded examples.
+        limit: tokens of the longest sequence allowed; a continuation counts with its parent.
+        mode: ``error`` refuses, ``drop`` leaves overlong examples out, ``truncate`` cuts their
+            context from the left and drops those whose answer alone is too long.
+
+    Raises:
+        DataError: some are over the limit and `mode` is ``error``; it says how many, which
+            limits would keep them, and where the first ones are.
+    """
+    over = [example for example in examples if example.longest > limit]
+    if not over:
+        return Fitted(list(examples))
+    if mode == "error":
+        raise _refusal(examples, over, limit)
+    kept = []
+    truncated = 0
+    for example in examples:
+        if example.longest <= limit:
+            kept.append(example)
+        elif mode == "truncate" and (cut := truncate(example, limit)) is not None:
+            kept.append(cut)
+            truncated += 1
+    return Fitted(kept, len(over), len(over) - truncated, truncated)
+
+
+def truncate(example: EncodedExample, limit: int) -> EncodedExample | None:
+    """Cut each root's context from the left until it and its continuations fit.
+
+    The last answer stays whole, with at least one token before it to predict its first; the
+    new first token of a root is no target, since nothing predicts it.
+
+    Returns:
+        The shorter example, or None where the last answer is too long by itself.
+    """
+    segments = []
+    for index, segment in enumerate(example.segments):
+        if segment.parent >= 0:
+            segments.append(segment)
+            continue
+        after = [len(s.ids) for s in example.segments if s.parent == index]
+        excess = len(segment.ids) + max(after, default=0) - limit
+        if excess <= 0:
+            segments.append(segment)
+            continue
+        needed = len(segment.ids) if after else _last_answer(segment)
+        if excess >= needed:
+            return None
+        rest = segment.supervised[excess + 1 :]
+        segments.append(replace(segment, ids=segment.ids[excess:], supervised=(False, *rest)))
+    return replace(example, segments=tuple(segments))
+
+
+def _last_answer(segment: TokenSegment) -> int:
+    """Where the last run of supervised tokens begins; the length where there is none."""
+    at = len(segment.ids)
+    while at and not segment.supervised[at - 1]:
+        at -= 1
+    if not at:
+        return len(segment.ids)
+    while at and segment.supervised[at - 1]:
+        at -= 1
+    return at
+
+
+def _refusal(
+    examples: Sequence[EncodedExample], over: Sequence[EncodedExample], limit: int
+) -> DataError:
+    lengths = sorted(example.longest for example in examples)
+    most = lengths[-(-95 * len(lengths) // 100) - 1]
+    places = ", ".join(place(e.file, e.line) for e in over[:SHOWN])
+    more = f" and {len(over) - SHOWN} more" if len(over) > SHOWN else ""
+    keeps = "" if most <= limit else f", --max-length {most} 95% of them"
+    return DataError(
+        f"{len(over)} of {len(examples)} examples are longer than {limit} tokens "
+        f"(the longest has {lengths[-1]}): {places}{more}",
+        where="--max-length",
+        fix=f"--max-length {lengths[-1]} keeps all{keeps}; --overlong drop leaves the long ones "
+        "out, --overlong truncate cuts their context from the left",
+    )
