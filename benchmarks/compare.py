@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -43,10 +44,11 @@ def main() -> None:
         print(f"{name}: {ratio['speed']:.2f} times its {unit}, {ratio['memory']:.2f} of its memory")
     if options.check:
         print(f"\n{losses(results)}")
-    target: Path = options.result or work / f"{job.kind}.json"
+    target: Path = options.result or work / f"{job.kind}{'-check' if options.check else ''}.json"
     record = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": machine.to_json(),
+        "environment": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "LD_PRELOAD")},
         "dtype": machine.dtype,
         "unit": unit,
         "ratios": ratios(results, unit=unit),
@@ -90,7 +92,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--anima-args", default="", help="more arguments of `anima train`")
     parser.add_argument("--anima-python", type=Path, help="interpreter that has Anima")
     parser.add_argument("--trl-python", type=Path, help="interpreter that has TRL")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "benchmarks")
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "benchmarks")
     parser.add_argument("--result", type=Path, help="json file to write [default: in --work]")
     options = parser.parse_args()
     if options.check:

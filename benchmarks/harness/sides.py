@@ -90,6 +90,8 @@ class Measured:
         rates = {
             "tokens_per_second": self.tokens_per_second,
             "examples_per_second": self.examples_per_second,
+            "tokens_per_second_with_warm_up": sum(s.tokens for s in self.steps)
+            / sum(s.seconds for s in self.steps),
         }
         return {**rates, **asdict(self)}
 
