@@ -13,7 +13,7 @@ class Options(BaseModel):
     Give every field a ``description`` (shown in ``--help``, with its unit).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, defer_build=True)
 
 
 class NoOptions(Options):

@@ -21,7 +21,7 @@ class CoreOptions(BaseModel):
     A field's name in kebab-case is its flag (``batch_size``: ``--batch-size``).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, defer_build=True)
 
     model: str = Field(
         description="Model: a local folder, a hub id, a .gguf file, 'demo', or a run directory "

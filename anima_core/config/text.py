@@ -18,13 +18,19 @@ def from_text(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, An
     """Values with text made into what pydantic does not make of it by itself.
 
     A choice that is no string (``Literal[4, 8]``) is found by its text, ``none`` is no value
-    where the type knows none, and a mapping is read as JSON. All else is left to pydantic.
+    for an optional number and wherever the default is a value, and a mapping is read as JSON.
+    All else is left to pydantic.
     """
     read = {}
     for name, value in values.items():
         field = model.model_fields.get(name)
-        known = field is not None and isinstance(value, str)
-        read[name] = _read(field.annotation, value) if field is not None and known else value
+        if field is not None and isinstance(value, str):
+            nothing = optional(field.annotation) and (
+                str not in members(field.annotation) or field.get_default() is not None
+            )
+            read[name] = _read(field.annotation, value, nothing)
+        else:
+            read[name] = value
     return read
 
 
@@ -61,11 +67,14 @@ def is_list(annotation: Any) -> bool:
     return any((get_origin(m) or m) in (list, tuple, set, frozenset) for m in members(annotation))
 
 
-def _read(annotation: Any, text: str) -> Any:
-    for value in literals(annotation):
-        if str(value).lower() == text.lower() and not isinstance(value, str):
+def _read(annotation: Any, text: str, nothing: bool) -> Any:
+    words = literals(annotation)
+    if text in words:
+        return text
+    for value in words:
+        if not isinstance(value, str) and str(value).lower() == text.lower():
             return value
-    if text.lower() == NONE and optional(annotation) and str not in members(annotation):
+    if nothing and text.lower() == NONE:
         return None
     if any((get_origin(m) or m) in (dict, Mapping) for m in members(annotation)):
         try:

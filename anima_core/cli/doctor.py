@@ -1,0 +1,122 @@
+"""`anima doctor`: what this machine has, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from anima_core.errors import AnimaError
+from anima_core.problems import Finding
+from anima_core.registry.load import implemented, load_strategy
+from anima_core.registry.offers import Offer, offers
+
+NEEDED = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "datasets",
+    "pydantic",
+)
+OPTIONAL = ("peft", "bitsandbytes", "flash-attn", "kernels", "deepspeed")
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def examine(disabled: Sequence[str]) -> list[tuple[str, Finding]]:
+    """Every finding with what it is about; nothing that fails here hides another."""
+    found = [("python", _python()), *_packages(), *_device()]
+    for offer in offers(disabled):
+        found += [(offer.name, finding) for finding in _strategy(offer)]
+    return found
+
+
+def run_doctor(disabled: Sequence[str], *, machine: bool) -> int:
+    """Print every finding on standard output; 1 when one of them is an error."""
+    found = examine(disabled)
+    if machine:
+        listed = [{"about": about, **asdict(finding)} for about, finding in found]
+        sys.stdout.write(json.dumps(listed, ensure_ascii=False, indent=2) + "\n")
+    else:
+        _print(found)
+    return int(any(finding.level == "error" for _, finding in found))
+
+
+def _print(found: Sequence[tuple[str, Finding]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from anima_core.cli.consoles import stdout
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for about, finding in found:
+        said = finding.what + (f"\n{finding.fix}" if finding.fix else "")
+        table.add_row(Text(finding.level, _STYLES[finding.level]), about, Text(said))
+    stdout().print(table)
+
+
+def _python() -> Finding:
+    return Finding("ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _packages() -> Iterator[tuple[str, Finding]]:
+    for name in (*NEEDED, *OPTIONAL):
+        try:
+            yield name, Finding("ok", version(name))
+        except PackageNotFoundError:
+            if name in NEEDED:
+                yield name, Finding("error", "not installed", f"pip install {name}")
+
+
+def _device() -> Iterator[tuple[str, Finding]]:
+    try:
+        from anima_core.model.dtype import choose_device, choose_precision
+
+        device = choose_device("auto")
+        precision = choose_precision("auto", device)
+    except Exception as error:  # noqa: BLE001 - a broken torch is a finding
+        fix = "reinstall torch"
+        yield "device", Finding("error", f"{type(error).__name__}: {error}", fix)
+        return
+    yield "device", Finding("ok", _device_name(device))
+    yield "dtype", Finding("ok", f"auto is {precision.dtype}: {precision.reason}")
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        total = torch.cuda.get_device_properties(device).total_memory / 2**30
+        return f"{device}: {torch.cuda.get_device_name(device)}, {total:.0f} GiB"
+    if device == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+        return f"cpu: {capability}, {torch.get_num_threads()} threads"
+    return device
+
+
+def _strategy(offer: Offer) -> Iterator[Finding]:
+    """Whether a strategy imports, and what its own `diagnose` finds."""
+    try:
+        cls: Any = load_strategy(offer)
+    except AnimaError as error:
+        origin = f"{offer.distribution} {offer.version}"
+        yield Finding("error", f"from {origin}: {error.what}", error.fix)
+        return
+    yield Finding("ok", f"from {offer.distribution} {offer.version}: imports")
+    if "diagnose" not in implemented(cls):
+        return
+    try:
+        findings = list(cls(cls.Options()).diagnose())
+    except Exception as error:  # noqa: BLE001 - a plugin's failure is a finding about it
+        yield Finding("error", f"its `diagnose` failed: {type(error).__name__}: {error}")
+        return
+    for finding in findings:
+        if isinstance(finding, Finding):
+            yield finding
+        else:
+            yield Finding("error", f"its `diagnose` returned {finding!r}, which is no Finding")

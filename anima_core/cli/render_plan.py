@@ -1,0 +1,76 @@
+"""Show a plan: who answers what, what the data holds, what is computed, and every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from anima_core.cli.units import size
+from anima_core.runs.plan import DataSummary, Plan
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print a plan, its problems last."""
+    console.print(Text(f"Plan for {plan.model}", style="bold"), soft_wrap=True)
+    console.print(_slots(plan))
+    console.print(_facts(plan))
+    for problem in plan.problems:
+        head = Text(f"{problem.level}: ", style=_STYLES[problem.level])
+        where = f"{problem.where}: " if problem.where else ""
+        console.print(head + Text(where + problem.what), soft_wrap=True)
+        for line in problem.fix.splitlines():
+            console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _slots(plan: Plan) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("hook", "strategy", "from", "note"):
+        table.add_column(name, overflow="fold")
+    for line in plan.slots:
+        style = "dim" if line.default else ""
+        note = "; ".join(part for part in ("default" if line.default else "", line.note) if part)
+        origin = f"{line.distribution} {line.version}"
+        table.add_row(*(Text(t, style) for t in (line.hook, line.strategy, origin, note)))
+    return table
+
+
+def _facts(plan: Plan) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column("what", style="dim", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for what, value in _lines(plan):
+        table.add_row(what, Text(value))
+    return table
+
+
+def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    for name, data in (("data", plan.data), ("held-out data", plan.eval_data)):
+        if data is not None:
+            yield name, _described(data)
+    yield "computes in", f"{plan.dtype} on {plan.device} ({plan.dtype_reason})"
+    yield "steps", f"{plan.steps:,} ({plan.steps_per_epoch:,} a pass over the data)"
+    yield "learning rate", f"{plan.learning_rate:g} ({plan.learning_rate_reason})"
+    if plan.memory:
+        parts = sorted(plan.memory.items(), key=lambda part: -part[1])
+        each = ", ".join(f"{name} {size(count)}" for name, count in parts)
+        yield "memory", f"about {size(sum(plan.memory.values()))}: {each}"
+
+
+def _described(data: DataSummary) -> str:
+    formats = ", ".join(f"{count:,} {name}" for name, count in data.formats.items())
+    shared = [
+        f"{data.examples:,} {data.kind} examples of {', '.join(data.sources)}",
+        f"records: {formats}" if formats else "",
+        f"{data.tokens:,} tokens, {data.supervised_tokens:,} of them targets",
+        f"longest sequence {data.longest:,} of {data.limit:,}",
+        f"{data.overlong:,} over the limit" if data.overlong else "",
+        f"{data.dropped:,} dropped" if data.dropped else "",
+        f"{data.truncated:,} cut from the left" if data.truncated else "",
+        f"{data.unsupervised:,} left out: nothing to learn from" if data.unsupervised else "",
+    ]
+    return "; ".join(part for part in shared if part)

@@ -1,0 +1,78 @@
+"""Which values of a run file are paths, and against what folder they are meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_MAYBE_PATHS = frozenset({"model", "data", "eval_data", "sample_prompts"})
+"""Options that hold a path or something else: a hub id, ``demo``, a prompt."""
+
+_FILES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gguf", ".txt", ".gz", ".zst"})
+
+
+def anchored(option: str, value: Any, folder: Path) -> Any:
+    """A core option's value with its relative paths resolved against a folder.
+
+    A value that may be something else than a path (a hub id) is one when it exists there,
+    begins with a dot and a slash, or ends like a file; a prompt, only when it exists there.
+    """
+    if isinstance(value, list):
+        return [anchored(option, item, folder) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if option == "output":
+        return str(_join(folder, value))
+    if option in _MAYBE_PATHS and _is_path(option, value, folder):
+        return str(_join(folder, value))
+    return value
+
+
+def anchored_option(value: Any, folder: Path) -> Any:
+    """A strategy's option; text that begins with ``./`` or ``../`` is a path."""
+    if isinstance(value, list):
+        return [anchored_option(item, folder) for item in value]
+    return str(_join(folder, value)) if _is_relative(value) else value
+
+
+def absolute(option: str, value: Any) -> Any:
+    """A core option's value with what exists on this machine made absolute."""
+    if isinstance(value, (list, tuple)):
+        return [absolute(option, item) for item in value]
+    if isinstance(value, Path):
+        return str(value.expanduser().absolute())
+    if option in _MAYBE_PATHS and isinstance(value, str):
+        return str(_join(Path.cwd(), value)) if _exists(option, Path.cwd(), value) else value
+    return value
+
+
+def _is_path(option: str, value: str, folder: Path) -> bool:
+    if option == "sample_prompts":  # a prompt may begin or end with anything
+        return _exists(option, folder, value)
+    return (
+        _is_relative(value)
+        or Path(value).suffix.lower() in _FILES
+        or _exists(option, folder, value)
+    )
+
+
+def _exists(option: str, folder: Path, value: str) -> bool:
+    if not value:
+        return False
+    if option == "model" and value == "demo":  # the demo model, unless a run bears its name
+        return (folder / value / "manifest.json").is_file()
+    try:
+        path = _join(folder, value)
+        return path.is_file() if option == "sample_prompts" else path.exists()
+    except (OSError, ValueError):  # a prompt may be too long for a path
+        return False
+
+
+def _is_relative(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("./", "../", ".\\", "..\\"))
+
+
+def _join(folder: Path, value: str) -> Path:
+    import os
+
+    return Path(os.path.normpath(folder / Path(value).expanduser()))

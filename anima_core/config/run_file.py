@@ -1,0 +1,132 @@
+"""Read a run file, with the line of whatever is wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anima_core.config.core import CoreOptions
+from anima_core.config.paths import anchored, anchored_option
+from anima_core.errors import UsageError
+from anima_core.registry.names import did_you_mean, kebab, snake, split_reference
+from anima_core.runs.request import RunRequest
+
+STRATEGIES = "strategies"
+"""The key that holds the strategies; every other key is a core option."""
+
+_DEPTH = 2  # options of strategies; an alias may make a document endless
+
+Lines = dict[tuple[str, ...], int]
+
+
+def read_run_file(path: Path | str) -> RunRequest:
+    """Read a run file: core options in snake_case, and ``strategies:``.
+
+    A value of null means the default. Relative paths are resolved against the file's folder.
+    A strategy is written in snake_case or kebab-case, with ``dist:`` before it where two
+    distributions offer it, and holds its options or nothing.
+
+    Raises:
+        UsageError: naming file and line: no such file, no YAML, an unknown key, a key twice.
+    """
+    file = Path(path).expanduser()
+    values, lines = _parse(file)
+    folder = file.resolve().parent
+    known = [*CoreOptions.model_fields, STRATEGIES]
+    for key in values:
+        if key not in known:
+            raise UsageError(
+                f"unknown key `{key}`",
+                where=_place(file, lines, (str(key),)),
+                fix=did_you_mean(str(key), known) or "see `anima train --help` for every option",
+            )
+    core = {
+        key: anchored(key, value, folder)
+        for key, value in values.items()
+        if key != STRATEGIES and value is not None
+    }
+    return RunRequest(core, _strategies(values.get(STRATEGIES), file, lines, folder))
+
+
+def _strategies(value: Any, file: Path, lines: Lines, folder: Path) -> dict[str, dict[str, Any]]:
+    if value is None:
+        return {}
+    place = _place(file, lines, (STRATEGIES,))
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping):
+        raise UsageError(
+            "`strategies` holds the strategies' names, each with its options", where=place
+        )
+    strategies: dict[str, dict[str, Any]] = {}
+    for key, options in value.items():
+        place = _place(file, lines, (STRATEGIES, str(key)))
+        if options is not None and not isinstance(options, Mapping):
+            raise UsageError(
+                f"`{key}` holds {options!r}; its options were expected, by name", where=place
+            )
+        name = reference(str(key))
+        if name in strategies:
+            raise UsageError(f"the strategy `{name}` stands here twice", where=place)
+        given = {snake(str(k)): v for k, v in (options or {}).items() if v is not None}
+        strategies[name] = {k: anchored_option(v, folder) for k, v in given.items()}
+    return strategies
+
+
+def reference(key: str) -> str:
+    """A strategy's key in a run file as the registry knows it: kebab-case, ``dist:`` kept."""
+    distribution, name = split_reference(key)
+    return f"{distribution}:{kebab(name)}" if distribution else kebab(name)
+
+
+def _parse(file: Path) -> tuple[dict[str, Any], Lines]:
+    """The file's mapping, and the line of each of its keys."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(
+            f"the run file cannot be read: {reason}", where=f"--config {file}"
+        ) from error
+    loader = yaml.SafeLoader(text)
+    lines: Lines = {}
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            _note_lines(node, (), lines, file)
+        values = {} if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark is not None else str(file)
+        what = getattr(error, "problem", None) or str(error)
+        raise UsageError(f"this is no YAML: {what}", where=where) from error
+    except ValueError as error:  # a date that is none
+        raise UsageError(f"this is no YAML: {error}", where=str(file)) from error
+    finally:
+        loader.dispose()
+    if not isinstance(values, dict):
+        raise UsageError("a run file holds options by name", where=f"{file}:1")
+    return values, lines
+
+
+def _note_lines(node: yaml.Node, path: tuple[str, ...], lines: Lines, file: Path) -> None:
+    if not isinstance(node, yaml.MappingNode) or len(path) > _DEPTH:
+        return
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        here = (*path, str(key.value))
+        if here in lines:
+            raise UsageError(
+                f"`{key.value}` stands here twice; the first is in line {lines[here]}",
+                where=f"{file}:{key.start_mark.line + 1}",
+            )
+        lines[here] = key.start_mark.line + 1
+        _note_lines(value, here, lines, file)
+
+
+def _place(file: Path, lines: Lines, key: tuple[str, ...]) -> str:
+    return f"{file}:{lines[key]}" if key in lines else str(file)
