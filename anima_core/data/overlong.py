@@ -90,12 +90,10 @@ def truncate(example: EncodedExample, limit: int) -> EncodedExample | None:
 
 
 def _last_answer(segment: TokenSegment) -> int:
-    """Where the last run of supervised tokens begins; the length where there is none."""
+    """Where the last run of supervised tokens begins; 0 where there is none."""
     at = len(segment.ids)
     while at and not segment.supervised[at - 1]:
         at -= 1
-    if not at:
-        return len(segment.ids)
     while at and segment.supervised[at - 1]:
         at -= 1
     return at

@@ -48,7 +48,12 @@ def encode_preference(tokenizer: PreTrainedTokenizerBase, example: Example) -> l
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids to generate an answer from, laid out as in training.
+    """Token ids to generate an answer from, as training had them before an answer.
+
+    A prompt tokenised by itself may end in other tokens than the same prompt with an answer
+    behind it (``"Assistant: "`` keeps a space that belongs to ``" Hello"``, two line breaks
+    become one token). So it is tokenised with a letter behind it, as most answers begin, and
+    the letter is then taken away.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -56,11 +61,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
 
     Raises:
         DataError: the chat template refuses the dialogue.
+        SetupError: the tokenizer is a slow one.
     """
     text = Renderer(tokenizer)(messages, add_generation_prompt=True, where="prompt")
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    assert isinstance(ids, list)
-    return ids
+    encoded = tokenizer(
+        text + "a", add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
+    rows = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    return [index for index, (_, stop) in rows if stop <= len(text)]
 
 
 def encode(render: Renderer, examples: Sequence[Example]) -> list[tuple[TokenSegment, ...]]:

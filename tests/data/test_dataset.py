@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from anima_core.batch import EncodedExample, Role
+from anima_core.contracts import Record
+from anima_core.data.chat import PLAIN_NOTE
+from anima_core.data.collate import collate
+from anima_core.data.dataset import fingerprint, load_dataset
+from anima_core.data.formats import to_example
+from anima_core.data.notes import data_notes
+from anima_core.data.read import read_sources
+from anima_core.data.template import encode_completion, encode_preference
+from anima_core.errors import DataError
+from anima_core.runs.plan import DataSummary
+
+Make = Callable[..., PreTrainedTokenizerFast]
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def records(*rows: dict[str, Any]) -> list[Record]:
+    return [Record(row, "x.jsonl", line) for line, row in enumerate(rows, 1)]
+
+
+def load(
+    tokenizer: PreTrainedTokenizerFast, rows: list[Record], **options: Any
+) -> tuple[list[EncodedExample], DataSummary]:
+    settings = {"kind": "completion", "limit": 500, "overlong": "error", "sources": ["x.jsonl"]}
+    return load_dataset(rows, tokenizer, **(settings | options))
+
+
+def many(count: int) -> list[Record]:
+    return records(
+        *({"prompt": f"question {n}", "completion": "so " * (n % 7 + 1)} for n in range(count))
+    )
+
+
+def test_batches_equal_one_at_a_time(make_tokenizer: Make) -> None:
+    tokenizer = make_tokenizer()
+    rows = many(600)
+    steps: list[int] = []
+    examples, summary = load(tokenizer, rows, progress=steps.append)
+    assert [e.line for e in examples] == list(range(1, 601))
+    for example, row in zip(examples, rows, strict=True):
+        alone = encode_completion(tokenizer, to_example(row, "completion"))
+        assert list(example.segments) == alone
+    assert sum(steps) == 600
+    assert len(steps) > 1
+    assert summary == DataSummary(
+        sources=("x.jsonl",),
+        kind="completion",
+        examples=600,
+        tokens=sum(e.tokens for e in examples),
+        supervised_tokens=sum(e.supervised for e in examples),
+        longest=max(e.longest for e in examples),
+        limit=500,
+        formats={"prompt-completion": 600},
+        sha256=fingerprint(examples),
+    )
+
+
+def test_preferences(make_tokenizer: Make) -> None:
+    tokenizer = make_tokenizer()
+    rows = records(
+        {"prompt": "a", "chosen": "good", "rejected": "bad", "weight": 2},
+        {"prompt": "a", "chosen": "same", "rejected": "same"},
+    )
+    examples, summary = load(tokenizer, rows, kind="preference")
+    (example,) = examples
+    assert list(example.segments) == encode_preference(tokenizer, to_example(rows[0], "preference"))
+    assert (example.weight, example.line) == (2.0, 1)
+    assert (summary.examples, summary.unsupervised) == (1, 1)
+    assert summary.formats == {"preference": 2}
+    assert data_notes(summary, tokenizer) == ["1 examples were left out: nothing to learn from"]
+    batch = collate(examples, [0])
+    assert set(batch.target_role.tolist()) == {Role.CHOSEN, Role.REJECTED}
+
+
+def test_pairs_that_differ_only_in_what_the_template_trims(make_tokenizer: Make) -> None:
+    rows = records(
+        {"prompt": "a", "chosen": "same", "rejected": "same "},
+        {"prompt": "a", "chosen": "good", "rejected": "bad"},
+    )
+    examples, summary = load(make_tokenizer("llama3"), rows, kind="preference")
+    assert [e.line for e in examples] == [2]
+    assert summary.unsupervised == 1
+
+
+def test_overlong_examples_are_counted(make_tokenizer: Make) -> None:
+    tokenizer = make_tokenizer("zephyr")
+    rows = records(
+        {"prompt": "a", "completion": "b"},
+        {"prompt": "long " * 60, "completion": "b"},
+        {"prompt": "a", "completion": "long " * 60},
+    )
+    examples, summary = load(tokenizer, rows, limit=40, overlong="truncate")
+    assert [e.line for e in examples] == [1, 2]
+    assert summary.longest == 40
+    assert (summary.overlong, summary.dropped, summary.truncated) == (2, 1, 1)
+    assert data_notes(summary, tokenizer) == [
+        "1 of 2 examples over 40 tokens were dropped",
+        "1 of 2 examples over 40 tokens had their context cut from the left",
+    ]
+    collate(examples, [0, 1])
+    with pytest.raises(DataError, match="2 of 3 examples are longer than 40"):
+        load(tokenizer, rows, limit=40)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "what"),
+    [
+        ([], {}, "no trainable example among 0 records"),
+        (
+            records({"prompt": "a", "chosen": "b", "rejected": "b"}),
+            {"kind": "preference"},
+            "no trainable example among 1 records: 1 have nothing to learn from",
+        ),
+        (
+            records({"prompt": "a", "completion": "b"}),
+            {"limit": 2, "overlong": "drop"},
+            "no trainable example among 1 records: 1 are too long",
+        ),
+    ],
+)
+def test_nothing_to_train_on(
+    make_tokenizer: Make, rows: list[Record], options: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        load(make_tokenizer(), rows, **options)
+    assert what in caught.value.what
+    assert caught.value.where == "x.jsonl"
+    assert caught.value.exit_code == 3
+
+
+def test_a_malformed_record_stops_reading(make_tokenizer: Make) -> None:
+    def stream() -> Iterator[Record]:
+        yield from many(300)
+        yield Record({"prompt": 3, "completion": "b"}, "x.jsonl", 301)
+        yield from many(300)
+        pytest.fail("read on after a malformed record")
+
+    with pytest.raises(DataError, match="'prompt'") as caught:
+        load_dataset(
+            stream(),
+            make_tokenizer(),
+            kind="completion",
+            limit=500,
+            overlong="error",
+            sources=["x.jsonl"],
+        )
+    assert caught.value.where == "x.jsonl:301"
+
+
+def test_the_plain_layout_is_noted(make_tokenizer: Make) -> None:
+    tokenizer = make_tokenizer("none")
+    _, summary = load(tokenizer, many(2))
+    assert data_notes(summary, tokenizer) == [PLAIN_NOTE]
+
+
+def test_the_hash_sees_all_that_training_sees(make_tokenizer: Make) -> None:
+    rows = records({"prompt": "a", "chosen": "good", "rejected": "bad"})
+    (example,), summary = load(make_tokenizer(), rows, kind="preference")
+    prompt, chosen, rejected = example.segments
+    assert fingerprint([replace(example, file="other", line=9)]) == summary.sha256
+    changed = [
+        replace(example, weight=1.5),
+        replace(example, segments=(prompt, rejected, chosen)),
+        replace(example, segments=(prompt, replace(chosen, role=Role.REJECTED), rejected)),
+        replace(example, segments=(prompt, replace(chosen, parent=-1), rejected)),
+        replace(
+            example,
+            segments=(prompt, replace(chosen, ids=(*chosen.ids[:-1], 0)), rejected),
+        ),
+        replace(
+            example,
+            segments=(
+                prompt,
+                replace(chosen, supervised=(False, *chosen.supervised[1:])),
+                rejected,
+            ),
+        ),
+    ]
+    hashes = {fingerprint([e]) for e in changed} | {summary.sha256, fingerprint([example] * 2)}
+    assert len(hashes) == len(changed) + 2
+
+
+def test_token_ids_share_their_objects(make_tokenizer: Make) -> None:
+    examples, _ = load(make_tokenizer(), many(50))
+    ids = [i for e in examples for s in e.segments for i in s.ids if i > 256]
+    assert ids
+    assert len({id(i) for i in ids}) == len(set(ids))
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not here")
+@pytest.mark.parametrize(
+    ("name", "kind", "count"),
+    [
+        ("alpaca_en_demo", "completion", 999),
+        ("alpaca_zh_demo", "completion", 1000),
+        ("identity", "completion", 91),
+        ("dpo_en_demo", "preference", 300),
+    ],
+)
+def test_real_files(make_tokenizer: Make, name: str, kind: str, count: int) -> None:
+    source = str(SHARED / f"{name}.json")
+    examples, summary = load(
+        make_tokenizer(), list(read_sources([source])), kind=kind, limit=10**6, sources=[source]
+    )
+    assert (summary.examples, summary.unsupervised) == (count, 0)
+    assert collate(examples, range(8)).examples == 8
