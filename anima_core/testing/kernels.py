@@ -70,7 +70,7 @@ def check_token_logps(
         dtype: of hidden states, weight and bias.
         tolerance: largest error, relative to the largest entry. When None: 1e-5 for float32 and
             float64; for 16-bit dtypes twice the error of PyTorch's own matmul in that dtype
-            followed by a float32 log_softmax, plus the dtype's rounding.
+            followed by a float32 log_softmax, plus a quarter of its rounding unit.
         device: where to compute.
         seed: of the random inputs.
 
@@ -81,16 +81,15 @@ def check_token_logps(
         generator = torch.Generator().manual_seed(seed + index)
         inputs = _inputs(case, dtype, device, generator)
         kept = [tensor.clone() for tensor in inputs.tensors]
-        got = dict(_run(case, kernel, inputs))
-        for tensor, before in zip(inputs.tensors, kept, strict=True):
-            assert torch.equal(tensor, before), f"{case.name}: the kernel changed its inputs"
         exact = dict(_run(case, _textbook, inputs.double()))
         plain = dict(_run(case, _textbook, inputs))
-        for what, expected in exact.items():
+        for what, got in _run(case, kernel, inputs):
+            for tensor, before in zip(inputs.tensors, kept, strict=True):
+                assert torch.equal(tensor, before), f"{case.name}: the kernel changed its inputs"
             allowed = tolerance
             if allowed is None:
-                allowed = _allowed(dtype, plain[what], expected)
-            _close(f"{case.name}: {what}", got[what], expected, allowed)
+                allowed = _allowed(dtype, plain[what], exact[what])
+            _close(f"{case.name}: {what}", got, exact[what], allowed)
 
 
 class _Inputs(NamedTuple):
@@ -184,7 +183,7 @@ def _allowed(dtype: torch.dtype, plain: torch.Tensor, exact: torch.Tensor) -> fl
     if dtype.itemsize >= 4 or not exact.numel():
         return 1e-5
     error = (plain.double() - exact).abs().max() / exact.abs().max().clamp_min(1e-8)
-    return 2 * float(error) + torch.finfo(dtype).eps
+    return 2 * float(error) + torch.finfo(dtype).eps / 4
 
 
 def _close(what: str, got: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:

@@ -82,7 +82,7 @@ def _step(
     value = torch.stack(
         [((p - t) ** 2).sum() for p, t in zip(parameters, target, strict=True)]
     ).sum()
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     optimizer.step()
     return float(value.detach())
 
@@ -147,5 +147,5 @@ def _resumes(
         for a, b in zip(parameters, resumed, strict=True):
             assert torch.equal(a, b), (
                 f"step {number + 1} after a state_dict round trip differs from the undisturbed "
-                f"one by {float((a - b).abs().max()):.3g}"
+                f"one by {float((a - b).detach().abs().max()):.3g}"
             )

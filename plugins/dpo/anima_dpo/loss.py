@@ -53,8 +53,9 @@ class DpoLoss(Loss):
             reference: the same under the model as training started, ``[S]``.
 
         Returns:
-            The total ``dpo``, and metrics that are plain means over pairs, rewards in units of
-            beta times nats, log-probs in nats an answer.
+            The total ``dpo``, and metrics that are plain means over pairs: rewards in units of
+            beta times nats, log-probs in nats an answer, accuracy as the share of pairs with a
+            margin above 0, where a tie counts half.
 
         Raises:
             AnimaError: `reference` is missing or of another shape.
@@ -81,7 +82,7 @@ class DpoLoss(Loss):
             "rewards_chosen": chosen,
             "rewards_rejected": rejected,
             "margin": margin,
-            "accuracy": (margin > 0).to(margin.dtype),
+            "accuracy": (margin.sign() + 1) / 2,
             "logps_chosen": batch.per_example(spoken, Role.CHOSEN),
             "logps_rejected": batch.per_example(spoken, Role.REJECTED),
         }

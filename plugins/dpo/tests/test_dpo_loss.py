@@ -127,7 +127,7 @@ def test_starts_at_ln_2_exactly(smooth):
     mean = float(out.totals["dpo"]) / loss.denominators(batch)["dpo"]
     assert mean == pytest.approx(math.log(2), rel=1e-6)
     assert float(out.metrics["margin"][0]) == 0
-    assert float(out.metrics["accuracy"][0]) == 0, "a tie is not a win"
+    assert out.metrics["accuracy"] == (2.5, 5), "a tie is half a win"
 
 
 @pytest.mark.parametrize("smooth", [0.0, 0.1])
