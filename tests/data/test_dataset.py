@@ -31,7 +31,12 @@ def records(*rows: dict[str, Any]) -> list[Record]:
 def load(
     tokenizer: PreTrainedTokenizerFast, rows: list[Record], **options: Any
 ) -> tuple[list[EncodedExample], DataSummary]:
-    settings = {"kind": "completion", "limit": 500, "overlong": "error", "sources": ["x.jsonl"]}
+    settings: dict[str, Any] = {
+        "kind": "completion",
+        "limit": 500,
+        "overlong": "error",
+        "sources": ["x.jsonl"],
+    }
     return load_dataset(rows, tokenizer, **(settings | options))
 
 

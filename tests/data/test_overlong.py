@@ -97,7 +97,7 @@ def test_truncation_keeps_the_last_answer(mask: str, limit: int) -> None:
 def test_nothing_over_the_limit_changes_nothing() -> None:
     examples = [completion("..x"), completion(".x")]
     for mode in ("error", "drop", "truncate"):
-        fitted = fit(examples, 3, mode)  # type: ignore[arg-type]
+        fitted = fit(examples, 3, mode)
         assert fitted.examples == examples
         assert (fitted.overlong, fitted.dropped, fitted.truncated) == (0, 0, 0)
 
