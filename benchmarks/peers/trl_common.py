@@ -86,6 +86,14 @@ def lora() -> LoraConfig:
     )
 
 
+def to_end_of_turn(ids: list[int], end: int) -> int:
+    """How many of the ids there are up to the last end-of-turn token, or all.
+
+    A chat template may write more after it (a line break), which TRL teaches and Anima does not.
+    """
+    return next((i + 1 for i in reversed(range(len(ids))) if ids[i] == end), len(ids))
+
+
 class Counting:
     """Mixin of a trainer: counts the tokens that go through the model."""
 

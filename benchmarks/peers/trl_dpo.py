@@ -14,11 +14,14 @@ from typing import Any
 from datasets import Dataset
 from records import prompt_and_answers
 from trl import DPOConfig, DPOTrainer
-from trl_common import Clock, Counting, arguments, common_config, lora, train
+from trl_common import Clock, Counting, arguments, common_config, lora, to_end_of_turn, train
 
 
 class Dpo(Counting, DPOTrainer):
-    """DPOTrainer that counts tokens, times its reference pass and can group by length."""
+    """DPOTrainer that counts tokens, times its reference pass and can group by length.
+
+    It ends every answer at its end-of-turn token.
+    """
 
     reference_seconds = 0.0
 
@@ -29,13 +32,17 @@ class Dpo(Counting, DPOTrainer):
         return dataset
 
     def _prepare_dataset(self, *args: Any, **kwargs: Any) -> Any:
-        dataset = super()._prepare_dataset(*args, **kwargs)
-        return dataset.map(
-            lambda row: {
-                "length": len(row["prompt_ids"])
-                + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+        end = self._tokenizer.eos_token_id
+
+        def trim(row: dict[str, Any]) -> dict[str, Any]:
+            answers = {
+                name: row[name][: to_end_of_turn(row[name], end)]
+                for name in ("chosen_ids", "rejected_ids")
             }
-        )
+            longest = max(len(ids) for ids in answers.values())
+            return {**answers, "length": len(row["prompt_ids"]) + longest}
+
+        return super()._prepare_dataset(*args, **kwargs).map(trim)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()

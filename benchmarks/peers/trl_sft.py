@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from records import prompt_and_answers
 from trl import SFTConfig, SFTTrainer
-from trl_common import Clock, Counting, arguments, common_config, lora, train
+from trl_common import Clock, Counting, arguments, common_config, lora, to_end_of_turn, train
 
 
 class Sft(Counting, SFTTrainer):
-    """SFTTrainer that counts tokens."""
+    """SFTTrainer that counts tokens, and ends every answer at its end-of-turn token."""
+
+    def _prepare_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        def trim(row: dict[str, list[int]]) -> dict[str, list[int]]:
+            stop = to_end_of_turn(row["input_ids"], self._tokenizer.eos_token_id)
+            return {name: row[name][:stop] for name in ("input_ids", "labels")}
+
+        return super()._prepare_dataset(*args, **kwargs).map(trim)
 
 
 def examples(file: Path) -> Dataset:
