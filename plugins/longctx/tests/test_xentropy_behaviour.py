@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from anima_core import Head, MemoryShape
+from anima_core.testing import run_context
 
 
 class Largest(TorchDispatchMode):
@@ -142,13 +143,13 @@ def test_the_vocabulary_is_cut_evenly_and_into_two_at_least():
     assert [(s.start, s.stop) for s in spans(5, 2)] == [(0, 2), (2, 4), (4, 5)]
 
 
-def test_the_strategy_hands_its_options_to_the_kernel_and_estimates_one_chunk(make_run):
+def test_the_strategy_hands_its_options_to_the_kernel_and_estimates_one_chunk():
     strategy = Xentropy(XentropyOptions(chunk_tokens=32, chunk_vocab=64))
-    assert strategy.token_logps(make_run()) == ChunkedLogps(32, 64)
+    assert strategy.token_logps(run_context()) == ChunkedLogps(32, 64)
     shape = MemoryShape(
         parameters=1, linear_parameters=1, linear_shapes=(), layers=2, hidden=8, intermediate=16,
         vocab=6400, micro_tokens=1000,
     )  # fmt: skip
-    assert strategy.estimate_memory(make_run(), shape) == {
+    assert strategy.estimate_memory(run_context(), shape) == {
         "logits": 32 * 64 * 4 + 1000 * 8 * 4 + 64 * 8 * 4
     }
