@@ -1,1 +1,1 @@
-"""Strategies for Anima."""
+"""LoRA, QLoRA and a paged 8-bit AdamW for Anima."""
