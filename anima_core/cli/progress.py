@@ -16,7 +16,18 @@ from anima_core.cli.units import duration, number, size
 from anima_core.runs.plan import Plan
 
 _SHOWN_APART = frozenset(
-    {"step", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "memory_bytes"}
+    {
+        "step",
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens",
+        "tokens_per_second",
+        "memory_bytes",
+        "examples",
+        "seconds",
+        "epoch",
+    }
 )
 
 

@@ -114,11 +114,13 @@ def run_train(request: RunRequest) -> int:
     from anima_core.cli.progress import RichReporter
 
     reporter = RichReporter(stderr(), core_options(request).log_every)
+    from anima_core.runs.prepare import prepare
+
+    prepared = prepare(request, reporter=reporter)
     with reporter.stage("loading libraries", None):
-        from anima_core.runs.prepare import prepare
         from anima_core.training.run import train
 
-    result = train(prepare(request, reporter=reporter), reporter)
+    result = train(prepared, reporter)
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
     reporter.note(f"{result.steps} steps done{loss}; the run is in {result.run_dir}")
     return 0
@@ -131,8 +133,7 @@ def run_plan(request: RunRequest, *, machine: bool) -> int:
     from anima_core.cli.render_plan import print_plan
 
     reporter = RichReporter(stderr(), core_options(request).log_every)
-    with reporter.stage("loading libraries", None):
-        from anima_core.runs.prepare import prepare
+    from anima_core.runs.prepare import prepare
 
     plan = prepare(request, reporter=reporter).plan
     if machine:

@@ -68,7 +68,7 @@ def _expected(details: Sequence[Mapping[str, Any]]) -> str:
     messages = []
     for detail in details:
         message = str(detail["msg"]).removeprefix("Value error, ")
-        message = message.replace("Input should be ", "expected ", 1)
+        message = message.replace("Input should be ", "expected ", 1).split(", unable to parse")[0]
         messages.append(message[:1].lower() + message[1:])
     return " or ".join(dict.fromkeys(messages))
 

@@ -146,7 +146,8 @@ def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] =
                 members.append(default)
                 options[default.strategy] = build_options(default.strategy, default.cls.Options, {})
     _check_company(members)
-    return Selection(options, by_reference, providers, tuple(members), _manager(members))
+    in_order = {slot: providers[slot] for slot in _slots()}
+    return Selection(options, by_reference, in_order, tuple(members), _manager(members))
 
 
 def _slots() -> tuple[str, ...]:
