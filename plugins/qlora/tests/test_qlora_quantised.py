@@ -204,3 +204,19 @@ def test_a_folder_without_safetensors_is_refused(folders: Any, tmp_path: Path) -
     run = run_context(model_dir=tmp_path, model_config=config)
     with pytest.raises(UsageError, match="cannot be loaded"):
         Qlora(QloraOptions()).load_model(run, config, Attention(name="sdpa"))
+
+
+@pytest.mark.parametrize("given", STORED)
+def test_under_autocast_it_trains_as_the_restored_model_does(
+    build: Callable[..., Any], given: Any
+) -> None:
+    built = build("qlora", dtype="bfloat16", init="orthogonal", **given)
+    other = reference(built)  # in float32
+    with torch.autocast("cpu", torch.bfloat16):
+        built.adapter.model.train()(input_ids=IDS, labels=IDS).loss.backward()
+    other.train()(input_ids=IDS, labels=IDS).loss.backward()
+    mine = torch.cat([p.grad.flatten() for p in built.adapter.trainable.values()])
+    expected = dict(other.named_parameters())
+    theirs = torch.cat([expected[n].grad.flatten() for n in built.adapter.trainable])
+    assert mine.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(mine, theirs, dim=0) > 0.98
