@@ -41,7 +41,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def anima(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "anima_core.cli.main", *arguments]
+    command = [sys.executable, "-m", "anima_core", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

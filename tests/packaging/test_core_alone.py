@@ -30,8 +30,7 @@ def core_only(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def anima(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    script = "import sys; sys.argv[0] = 'anima'; from anima_core.cli.main import main; main()"
-    command = [sys.executable, "-S", "-P", "-c", script, *arguments]
+    command = [sys.executable, "-S", "-P", "-m", "anima_core", *arguments]
     done = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, check=False
     )
