@@ -38,10 +38,18 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def nearest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """The candidates most like a word that was not understood, best first."""
-    import difflib
+    """The candidates most like a word that was not understood, best first.
 
-    return difflib.get_close_matches(word, sorted(set(candidates)), n=limit, cutoff=0.6)
+    What all of them begin with (``--``, ``--qlora.``) makes none of them likelier.
+    """
+    import difflib
+    import os
+
+    known = sorted(set(candidates))
+    prefix = os.path.commonprefix([word, *known])
+    cut = max(prefix.rfind("."), 1 if prefix.startswith("--") else -1) + 1
+    tails = {name[cut:]: name for name in known}
+    return [tails[t] for t in difflib.get_close_matches(word[cut:], tails, n=limit, cutoff=0.6)]
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
