@@ -35,7 +35,19 @@ def dump_run_file(config: CoreOptions, strategies: Mapping[str, Options]) -> str
         if name not in NOT_IN_RUN_FILE and getattr(config, name) is not None
     }
     core[STRATEGIES] = {_key(name): _options(options) for name, options in strategies.items()}
-    return yaml.safe_dump(core, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(core, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe, and escapes what YAML takes for the end of a line."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if text.replace("\n", "").isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _key(reference: str) -> str:

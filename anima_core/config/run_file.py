@@ -91,9 +91,9 @@ def _parse(file: Path) -> tuple[dict[str, Any], Lines]:
         raise UsageError(
             f"the run file cannot be read: {reason}", where=f"--config {file}"
         ) from error
-    loader = yaml.SafeLoader(text)
     lines: Lines = {}
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
             _note_lines(node, (), lines, file)
@@ -105,8 +105,6 @@ def _parse(file: Path) -> tuple[dict[str, Any], Lines]:
         raise UsageError(f"this is no YAML: {what}", where=where) from error
     except ValueError as error:  # a date that is none
         raise UsageError(f"this is no YAML: {error}", where=str(file)) from error
-    finally:
-        loader.dispose()
     if not isinstance(values, dict):
         raise UsageError("a run file holds options by name", where=f"{file}:1")
     return values, lines

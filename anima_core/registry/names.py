@@ -43,11 +43,10 @@ def nearest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     What all of them begin with (``--``, ``--qlora.``) makes none of them likelier.
     """
     import difflib
-    import os
 
     known = sorted(set(candidates))
-    prefix = os.path.commonprefix([word, *known])
-    cut = max(prefix.rfind("."), 1 if prefix.startswith("--") else -1) + 1
+    head = word[: word.rfind(".") + 1] or "--"
+    cut = len(head) if all(name.startswith(head) for name in (word, *known)) else 0
     tails = {name[cut:]: name for name in known}
     return [tails[t] for t in difflib.get_close_matches(word[cut:], tails, n=limit, cutoff=0.6)]
 
