@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
 from anima_core.cli.render_plan import print_plan
@@ -31,6 +31,16 @@ _SHOWN_APART = frozenset(
 )
 
 
+class _Count(ProgressColumn):
+    """How many are done, of how many where that is known."""
+
+    def render(self, task: Task) -> Text:
+        """The count, and nothing while nothing of unknown length is counted."""
+        if task.total is None:
+            return Text(f"{task.completed:,.0f}" if task.completed else "")
+        return Text(f"{task.completed:,.0f}/{task.total:,.0f}")
+
+
 class RichReporter:
     """Implements `anima_core.runs.reporter.Reporter` on one console.
 
@@ -44,6 +54,7 @@ class RichReporter:
         self.log_every = log_every
         self._bars: Progress | None = None
         self._training: Any = None
+        self._last: Mapping[str, Any] | None = None
         self._start, self._total, self._began = 0, 0, 0.0
 
     def plan(self, plan: Plan) -> None:
@@ -75,16 +86,21 @@ class RichReporter:
         if not self.console.is_terminal:
             yield
             return
-        with self._bar("training", total, completed=start) as (_, task):
-            self._training = task
-            yield
-        self._training = None
+        try:
+            with self._bar("training", total, completed=start) as (_, task):
+                self._training = task
+                yield
+        finally:
+            self._training = None
+            if self._last is not None:  # the bar is gone; its last word stays
+                self.step(self._last)
 
     def step(self, record: Mapping[str, Any]) -> None:
         """Every `log_every` steps, and the last: loss, speed, memory and time left."""
         step = int(record["step"])
         if step % self.log_every and step != self._total:
             return
+        self._last = record
         if self._bars is not None and self._training is not None:
             text = "  ".join(self._words(record))
             self._bars.update(self._training, completed=step, text=text)
@@ -124,8 +140,8 @@ class RichReporter:
         self, name: str, total: int | None, completed: int = 0
     ) -> Iterator[tuple[Progress, Any]]:
         """A task of the one live display, which stays up while any task is under way."""
-        bars = self._bars or self._display()
         first = self._bars is None
+        bars = self._display() if self._bars is None else self._bars
         if first:
             self._bars = bars
             bars.start()
@@ -143,7 +159,7 @@ class RichReporter:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            TextColumn("{task.completed:.0f}/{task.total}", markup=False),
+            _Count(),
             TextColumn("{task.fields[text]}", markup=False),
         )
         return Progress(*columns, console=self.console, transient=True)
