@@ -12,6 +12,8 @@ from anima_core.version import __version__
 
 if TYPE_CHECKING:
     from anima_core.api import adapt
+    from anima_core.attention.sdpa import segment_sdpa
+    from anima_core.attention.segments import SegmentAttend, register_segment_attention
     from anima_core.batch import Batch, EncodedExample, Role, Segment, TokenSegment
     from anima_core.context import RunContext
     from anima_core.contracts import (
@@ -50,6 +52,7 @@ __all__ = [
     "Role",
     "RunContext",
     "Segment",
+    "SegmentAttend",
     "SetupError",
     "Strategy",
     "TokenLogps",
@@ -58,10 +61,14 @@ __all__ = [
     "__version__",
     "adapt",
     "hookimpl",
+    "register_segment_attention",
+    "segment_sdpa",
 ]
 
 _MODULES = {
     "api": ("adapt",),
+    "attention.sdpa": ("segment_sdpa",),
+    "attention.segments": ("SegmentAttend", "register_segment_attention"),
     "batch": ("Batch", "EncodedExample", "Role", "Segment", "TokenSegment"),
     "context": ("RunContext",),
     "contracts": (

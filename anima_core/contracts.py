@@ -177,6 +177,8 @@ class MemoryShape:
         linear_shapes: (out, in) of each of those linear layers.
         layers, hidden, intermediate, vocab: the model's sizes.
         micro_tokens: tokens in flight at once.
+        trainable: trained parameters, read off the bytes that the `adapt_model` strategy
+            estimates for ``gradients`` (float32); 0 while it is being asked.
     """
 
     parameters: int
@@ -187,3 +189,4 @@ class MemoryShape:
     intermediate: int
     vocab: int
     micro_tokens: int
+    trainable: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +18,9 @@ class Options(BaseModel):
 
 class NoOptions(Options):
     """The options of a strategy that has none."""
+
+
+OptionsClass = type[Options]
 
 
 class Strategy(Protocol):
@@ -47,6 +50,6 @@ class Strategy(Protocol):
     slots: ClassVar[tuple[str, ...]]
     requires: ClassVar[tuple[str, ...]]
     conflicts: ClassVar[tuple[str, ...]]
-    Options: ClassVar[type[Options]]
+    Options: ClassVar[OptionsClass]
 
-    def __init__(self, options: Options) -> None: ...
+    def __init__(self, options: Any) -> None: ...

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anima_core.context import RunContext
 
-NAME = "anima_sdpa"
+NAME = "anima_segments"
 
 
 class Sdpa:

@@ -70,9 +70,14 @@ def register_segment_attention(name: str, attend: SegmentAttend) -> None:
     """Register a kernel with transformers under a name of its own.
 
     Args:
-        name: the name for ``attn_implementation``; must not be one of transformers' own.
+        name: the name for ``attn_implementation``.
         attend: the kernel.
+
+    Raises:
+        ValueError: transformers would take the name for an implementation of its own.
     """
+    if any(word in name for word in ("sdpa", "flash", "flex", "eager", "paged")):
+        raise ValueError(f"{name!r} reads like an attention of transformers' own; choose another")
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 
 from anima_core.errors import UsageError
 
@@ -79,36 +80,43 @@ def choose_precision(wanted: str, device: str) -> Precision:
 
 
 def native_bfloat16(device: str) -> bool:
-    """Whether a device multiplies bfloat16 matrices in hardware."""
+    """Whether a device multiplies bfloat16 matrices in hardware.
+
+    A CPU is asked for its instructions (AVX512-BF16, AMX, Arm's BF16): a measurement would
+    depend on what else the machine is doing.
+    """
     import torch
 
     kind = device.split(":", maxsplit=1)[0]
     if kind == "cuda":
         return torch.cuda.get_device_capability(device if ":" in device else None) >= (8, 0)
-    if kind == "cpu":
+    if kind != "cpu":
+        return False
+    if not hasattr(torch.cpu, "get_capabilities"):
         return measured_slowdown("bfloat16") < 1.0
-    return False
+    return any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
-_SLOWDOWNS: dict[str, float] = {}
-
-
+@cache
 def measured_slowdown(dtype: str) -> float:
-    """How many times as long as in float32 a matrix product takes on this CPU; measured once.
+    """How many times as long as in float32 a matrix product takes on one core of this CPU.
 
-    ``[192, 192] @ [192, 192]``: under a tenth of a second even where it is emulated.
+    ``[256, 256] @ [256, 256]``: a tenth of a second even where it is emulated.
     """
-    if dtype not in _SLOWDOWNS:
-        import torch
+    import torch
 
-        def seconds(kind: torch.dtype) -> float:
-            a = torch.ones(192, 192, dtype=kind)
-            best = float("inf")
-            for _ in range(4):
-                start = time.perf_counter()
-                _ = a @ a
-                best = min(best, time.perf_counter() - start)
-            return best
+    def seconds(kind: torch.dtype) -> float:
+        a = torch.ones(256, 256, dtype=kind)
+        best = float("inf")
+        for _ in range(3):
+            start = time.perf_counter()
+            _ = a @ a
+            best = min(best, time.perf_counter() - start)
+        return best
 
-        _SLOWDOWNS[dtype] = seconds(getattr(torch, dtype)) / seconds(torch.float32)
-    return _SLOWDOWNS[dtype]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return seconds(getattr(torch, dtype)) / seconds(torch.float32)
+    finally:
+        torch.set_num_threads(threads)

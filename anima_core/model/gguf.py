@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,8 @@ def gguf_folder(file: Path, *, weights: bool) -> Path:
     if target.is_dir():
         return target
     try:
-        with whole_folder(target) as aside, quiet_libraries():
+        # The conversion draws a bar of its own on stderr.
+        with whole_folder(target) as aside, quiet_libraries(), redirect_stderr(StringIO()):
             _write_config(file, aside)
             if weights:
                 _write_weights(file, aside)

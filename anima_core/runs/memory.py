@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anima_core.contracts import MemoryShape
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 def estimate_memory(run: RunContext, selection: Selection) -> Mapping[str, int]:
     """Ask every strategy for its component, and add the activations."""
     shape = memory_shape(run)
+    adapt = selection.providers["adapt_model"]
+    for provider, part in selection.call_stack("estimate_memory", run=run, shape=shape):
+        if provider is adapt:
+            shape = replace(shape, trainable=part.get("gradients", 0) // 4)
     estimate = {"activations": activation_bytes(run, shape)}
     for _provider, part in selection.call_stack("estimate_memory", run=run, shape=shape):
         estimate.update(part)
@@ -27,6 +32,7 @@ def memory_shape(run: RunContext) -> MemoryShape:
     """The model's sizes, from a model without storage."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
 
     config = copy.deepcopy(run.model_config)
     with torch.device("meta"), quiet_libraries():
@@ -34,8 +40,13 @@ def memory_shape(run: RunContext) -> MemoryShape:
             config, trust_remote_code=run.config.trust_remote_code
         )
     head = model.get_output_embeddings()
+    # GPT-2's linear layers are Conv1D, whose weight lies the other way round.
     linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    shapes = tuple((m.out_features, m.in_features) for m in linears)
+    turned = [m for m in model.modules() if isinstance(m, Conv1D)]
+    shapes = tuple(
+        [(m.out_features, m.in_features) for m in linears]
+        + [(m.weight.shape[1], m.weight.shape[0]) for m in turned]
+    )
     return MemoryShape(
         parameters=sum(p.numel() for p in model.parameters()),
         linear_parameters=sum(out * into for out, into in shapes),

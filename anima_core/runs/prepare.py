@@ -17,6 +17,7 @@ from anima_core.model.dtype import Precision, choose_device, choose_precision
 from anima_core.model.folder import model_folder
 from anima_core.model.resolve import ModelSource, resolve_model
 from anima_core.problems import Problem
+from anima_core.quiet import quiet_libraries
 from anima_core.registry.selection import Selection, select
 from anima_core.runs.capabilities import capability_problems
 from anima_core.runs.folder import check_output
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from anima_core.batch import EncodedExample
+    from anima_core.data.formats import Kind
 
 T = TypeVar("T")
 
@@ -90,7 +92,7 @@ class _Preparation:
             self.notes["attention"] = attention.note
             self.problems += capability_problems(run, attention, loss)
         tokenizer = self._try(lambda: self.selection.call("load_tokenizer", run=run))
-        kind = loss.data if loss is not None else "completion"
+        kind: Kind = loss.data if loss is not None else "completion"
         examples: list[EncodedExample] = []
         held_out: list[EncodedExample] = []
         data = eval_data = None
@@ -154,8 +156,9 @@ class _Preparation:
             rank=rank,
             world=world,
         )
-        for _provider, found in self.selection.call_stack("validate", run=run):
-            self.problems += found
+        with quiet_libraries():
+            for _provider, found in self.selection.call_stack("validate", run=run):
+                self.problems += found
         if trains_base and self.selection.cls_attribute("load_model", "loads_quantized", False):
             names = [self.selection.providers[s].strategy for s in ("load_model", "adapt_model")]
             self.problems.append(
@@ -170,9 +173,10 @@ class _Preparation:
         return configured(run, self.selection)
 
     def _data(
-        self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: str
+        self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: Kind
     ) -> tuple[list[EncodedExample], DataSummary | None]:
         from anima_core.data.dataset import load_dataset
+        from anima_core.data.notes import data_notes
 
         limit = run.config.max_length or window_of(run.model_config)
 
@@ -191,7 +195,12 @@ class _Preparation:
                     progress=done,
                 )
 
-        return self._try(load) or ([], None)
+        loaded = self._try(load)
+        if loaded is None:
+            return [], None
+        for text in data_notes(loaded[1], tokenizer):
+            self.problems.append(Problem("data", text, level="note"))
+        return loaded
 
     def _plan(
         self,

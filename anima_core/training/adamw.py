@@ -52,8 +52,10 @@ class AdamW:
         )
 
     @anima_core.hookimpl
-    def estimate_memory(self, run: RunContext, shape: MemoryShape) -> Mapping[str, int]:
-        """Two float32 moments a trainable parameter; known here for full fine-tuning only."""
-        if run.weights_dtype == "float32" and "full" in run.strategies:
-            return {"optimizer": shape.parameters * 8}
-        return {}
+    def estimate_memory(
+        self,
+        run: RunContext,  # noqa: ARG002
+        shape: MemoryShape,
+    ) -> Mapping[str, int]:
+        """Two float32 moments a trainable parameter."""
+        return {"optimizer": shape.trainable * 8}

@@ -49,8 +49,7 @@ def build_model(
     Raises:
         UsageError: the weights or the adapter do not fit.
     """
-    with reporter.stage("fetching weights", None):
-        run = replace(run, model_dir=model_folder(source, weights=True))
+    run = replace(run, model_dir=model_folder(source, weights=True))
     seed_step(run.config.seed, -1, 0)
     with reporter.stage("loading the model", None), quiet_libraries():
         model = selection.call("load_model", run=run, config=run.model_config, attention=attention)

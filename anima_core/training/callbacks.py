@@ -12,9 +12,29 @@ from typing import TYPE_CHECKING, Any
 from anima_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainingArguments
 
     from anima_core.context import RunContext
+
+
+def training_arguments(run: RunContext, total: int) -> TrainingArguments:
+    """A run's options in transformers' own words, for callbacks to read.
+
+    Made before the `Accelerator`: making it resets Accelerate's state.
+    """
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(run.run_dir),
+        max_steps=total,
+        learning_rate=run.config.learning_rate or 0.0,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=run.device == "cpu",
+        seed=run.config.seed,
+        run_name=run.run_dir.name if run.run_dir else None,
+    )
 
 
 class Events:
@@ -22,6 +42,7 @@ class Events:
 
     Args:
         run: the run.
+        arguments: by `training_arguments`.
         callbacks: the plugins' callbacks.
         model, tokenizer, optimizer, schedule: handed to each callback, as Trainer does.
         total: optimizer steps of the whole run.
@@ -30,6 +51,7 @@ class Events:
     def __init__(
         self,
         run: RunContext,
+        arguments: TrainingArguments,
         callbacks: Sequence[TrainerCallback],
         *,
         model: Any,
@@ -38,21 +60,11 @@ class Events:
         schedule: Any,
         total: int,
     ) -> None:
-        from transformers import TrainerControl, TrainerState, TrainingArguments
+        from transformers import TrainerControl, TrainerState
         from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
         trackers = _trackers(run.config.report_to)
-        self._args = TrainingArguments(
-            output_dir=str(run.run_dir),
-            max_steps=total,
-            learning_rate=run.config.learning_rate or 0.0,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            use_cpu=run.device == "cpu",
-            seed=run.config.seed,
-            run_name=run.run_dir.name if run.run_dir else None,
-        )
+        self._args = arguments
         self._handler = CallbackHandler(
             [DefaultFlowCallback, *trackers, *callbacks], model, tokenizer, optimizer, schedule
         )

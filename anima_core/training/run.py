@@ -144,7 +144,7 @@ class _Training:
     def _set_up(self, built: Built) -> None:
         """Everything with state, wrapped for the device and the ranks."""
         from anima_core.training.accelerator import make_accelerator
-        from anima_core.training.callbacks import Events
+        from anima_core.training.callbacks import Events, training_arguments
         from anima_core.training.loop import Loop
         from anima_core.training.module import LogpsModule
         from anima_core.training.optimizer import learning_rate_schedule, parameter_groups
@@ -156,6 +156,7 @@ class _Training:
         groups = parameter_groups(built.adapter.trainable, run.config.weight_decay)
         optimizer = self.selection.call("optimizer", run=run, groups=groups)
         schedule = learning_rate_schedule(optimizer, run.config, self.total)
+        arguments = training_arguments(run, self.total)
         accelerator = make_accelerator(run)
         module = LogpsModule(built.adapter.model, token_logps, loss)
         module, prepared_optimizer = accelerator.prepare(module, optimizer)
@@ -176,6 +177,7 @@ class _Training:
         callbacks = [c for _, cs in self.selection.call_stack("callbacks", run=run) for c in cs]
         self.events = Events(
             run,
+            arguments,
             callbacks,
             model=built.adapter.model,
             tokenizer=self.prepared.tokenizer,

@@ -41,7 +41,7 @@ class FlashAttention2:
     @anima_core.hookimpl
     def attention(self, run: RunContext) -> Attention:
         """Register the chosen kernel and say which it is and what it can do."""
-        from anima_core.attention.segments import register_segment_attention
+        from anima_core import register_segment_attention
 
         choice = _choice(run)
         name = f"{NAME}_{'torch' if choice.varlen is None else 'varlen'}"

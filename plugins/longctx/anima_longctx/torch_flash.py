@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from anima_core.attention.sdpa import segment_sdpa
+from anima_core import segment_sdpa
 
 if TYPE_CHECKING:
-    from anima_core.attention.segments import SegmentAttend
+    from anima_core import SegmentAttend
 
 ORDER = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
