@@ -127,7 +127,7 @@ def right(self, run):
         ({"trains_base": True}, "answers 'adapt_model' only"),
         ({"loads_quantized": "yes"}, "not a bool"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_the_defect_is_named(changes, said):
     with pytest.raises(AssertionError, match=said):
