@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from anima_core.errors import AnimaError
@@ -62,19 +62,27 @@ def list_plugins(disabled: Sequence[str], *, machine: bool) -> int:
         listed = [asdict(line) for line in lines]
         sys.stdout.write(json.dumps(listed, ensure_ascii=False, indent=2) + "\n")
         return 0
-    from rich.table import Table
-    from rich.text import Text
-
-    from anima_core.cli.consoles import stdout
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("strategy", "slots", "from", "state", ""):
-        table.add_column(name, overflow="fold")
+    rows = [("strategy", "slots", "from", "state", "")]
     for line in lines:
         answers = ", ".join(line.slots) or ", ".join(line.hooks)
-        style = "" if line.state == "ok" else "bold red"
         said = "; ".join(part for part in (line.summary, line.reason) if part)
         origin = f"{line.distribution} {line.version}"
-        table.add_row(line.strategy, answers, origin, Text(line.state, style), Text(said))
-    stdout().print(table)
+        rows.append((line.strategy, answers, origin, line.state, said))
+    for text in _columns(rows):
+        sys.stdout.write(text + "\n")
     return 0
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows as text, the last column wrapped. Without rich, which is slow to import."""
+    from shutil import get_terminal_size
+    from textwrap import wrap
+
+    widths = [max(len(cell) for cell in column) for column in list(zip(*rows, strict=True))[:-1]]
+    indent = sum(widths) + 2 * len(widths)
+    room = max(30, get_terminal_size().columns - indent)
+    for *cells, last in rows:
+        head = "".join(f"{c:<{w}}  " for c, w in zip(cells, widths, strict=True))
+        first, *others = wrap(last, room) or [""]
+        yield (head + first).rstrip()
+        yield from (" " * indent + text for text in others)

@@ -93,6 +93,7 @@ def _check_words(cls: type) -> Iterator[str]:
 
 def _check_options(cls: type) -> Iterator[str]:
     from pydantic import BaseModel
+    from pydantic.errors import PydanticUserError
 
     options = getattr(cls, "Options", None)
     if not (inspect.isclass(options) and issubclass(options, BaseModel)):
@@ -103,6 +104,10 @@ def _check_options(cls: type) -> Iterator[str]:
     for name, field in options.model_fields.items():
         if not field.description:
             yield f"its option `{name}` has no description"
+    try:
+        options.model_rebuild()  # builds what was deferred; nothing where it is built
+    except (PydanticUserError, NameError) as error:
+        yield f"its `Options` cannot be built: {error}"
 
 
 def _check_slots(cls: type) -> Iterator[str]:

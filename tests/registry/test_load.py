@@ -42,6 +42,7 @@ BROKEN = {
         "import pydantic\nclass Options(pydantic.BaseModel):",
     ),
     "its option `beta` has no description": (', description="Strength."', ""),
+    "its `Options` cannot be built": ("beta: float", "beta: 'Nonsense'"),
     "declares the slot `optimizer` but has no hookimpl": ('("loss",)', '("loss", "optimizer")'),
     "implements the slot `loss` but does not declare it": ('slots = ("loss",)', "slots = ()"),
     "there is no hook `los`; did you mean loss?": ("def loss(", "def los("),
