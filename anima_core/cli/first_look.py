@@ -7,7 +7,7 @@ followed by a word that may be its value or a flag).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from anima_core.cli.core_flags import valued
@@ -62,7 +62,8 @@ def first_look(argv: Sequence[str]) -> FirstLook:
         dict.fromkeys(f.name.removeprefix("--") for f in found if is_strategy(f.name, names))
     )
     over = RunRequest(core={}, strategies={name: {} for name in named})
-    chosen = [find_offer(reference, offered) for reference in merge(base, over).strategies]
+    merged = merge(replace(base, core={}), over).strategies  # the core's options come later
+    chosen = [find_offer(reference, offered) for reference in merged]
     selected = {offer.name: load_strategy(offer).Options for offer in chosen}
     Refusals(names, selected).check(found)
     return FirstLook(offered, base, named, selected, _rest(argv, found, names))

@@ -8,6 +8,7 @@ from typing import Any
 from anima_core.config.core import CoreOptions
 from anima_core.config.explain import explain
 from anima_core.config.text import from_text
+from anima_core.errors import UsageError
 from anima_core.registry.names import kebab, split_reference
 from anima_core.runs.request import RunRequest
 
@@ -42,13 +43,15 @@ def merge(base: RunRequest, over: RunRequest) -> RunRequest:
     of the run is one choice: ``epochs`` of `over` also replaces ``steps`` of `base`.
 
     Raises:
-        UsageError: an unknown strategy.
+        UsageError: an unknown strategy; or a loss or an adapter is replaced, and the learning
+            rate that `base` has for another one would be taken over without a word.
         SetupError: a strategy, needed to know its slots, does not import.
     """
     core = {**base.core, **over.core}
     if over.core.get("epochs") is not None and over.core.get("steps") is None:
         core.pop("steps", None)
     disabled = tuple(dict.fromkeys((*base.disabled, *over.disabled)))
+    _refuse_a_rate_for_another_loss(base, over, disabled)
     return RunRequest(
         core=core,
         strategies=_merge_strategies(base.strategies, over.strategies, disabled),
@@ -58,6 +61,23 @@ def merge(base: RunRequest, over: RunRequest) -> RunRequest:
 
 
 Requested = Mapping[str, Mapping[str, Any]]
+
+
+def _refuse_a_rate_for_another_loss(
+    base: RunRequest, over: RunRequest, disabled: Iterable[str]
+) -> None:
+    """DPO at SFT's learning rate, forty times its own, would ruin a model in silence."""
+    rate = base.core.get("learning_rate")
+    if rate is None or "learning_rate" in over.core:
+        return
+    added = [key for key in over.strategies if _same(key, base.strategies) is None]
+    changed = [key for key in added if _slots(key, disabled) & {"loss", "adapt_model"}]
+    if changed:
+        raise UsageError(
+            f"the run file's rate of {rate} was for another strategy than --{changed[0]}",
+            where="--learning-rate",
+            fix=f"Add --learning-rate none for {changed[0]}'s own, or give a rate.",
+        )
 
 
 def _merge_strategies(base: Requested, over: Requested, disabled: Iterable[str]) -> Requested:
@@ -84,18 +104,18 @@ def _same(key: str, base: Requested) -> str | None:
 
 def _replaced(base: Requested, added: Iterable[str], disabled: Iterable[str]) -> set[str]:
     """The strategies of `base` whose name or slot one that was added takes."""
-    from anima_core.registry.offers import find_offer, offers
-
     added = list(added)
     if not added:
         return set()
-    offered = offers(disabled)
-
-    def slots(reference: str) -> set[str]:
-        from anima_core.registry.load import load_strategy
-
-        return set(load_strategy(find_offer(reference, offered)).slots)
-
-    taken = {slot for key in added for slot in slots(key)}
+    taken = {slot for key in added for slot in _slots(key, disabled)}
     names = {split_reference(key)[1] for key in added}
-    return {key for key in base if split_reference(key)[1] in names or slots(key) & taken}
+    return {
+        key for key in base if split_reference(key)[1] in names or _slots(key, disabled) & taken
+    }
+
+
+def _slots(reference: str, disabled: Iterable[str]) -> set[str]:
+    from anima_core.registry.load import load_strategy
+    from anima_core.registry.offers import find_offer, offers
+
+    return set(load_strategy(find_offer(reference, offers(disabled))).slots)

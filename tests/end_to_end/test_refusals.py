@@ -126,3 +126,17 @@ def test_plan_reports_every_problem_at_once(anima: Anima, tiny_dir: Path, tmp_pa
     assert done.returncode in {2, 3}
     assert "none.jsonl" in done.stdout
     assert "mine" in done.stdout
+
+
+def test_a_run_file_s_learning_rate_is_not_taken_over_by_another_loss(
+    anima: Anima, base: tuple[object, ...], tiny_dir: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    anima(*base, "--lora", "-o", run)
+    config = run / "config.yaml"
+    words = ("train", "--config", config, tiny_dir, pairs_file, "--dpo", "-o", again)
+    said = refused(anima, 2, *words)
+    assert "--learning-rate" in said
+    assert not again.exists()
+    anima(*words, "--learning-rate", "none")
+    assert rows(again / "metrics.jsonl")[0]["learning_rate"] <= 5e-6

@@ -24,7 +24,7 @@ def test_nested_state_comes_back_as_it_was(tmp_path) -> None:  # type: ignore[no
 
 
 def test_what_no_checkpoint_can_hold_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(TypeError, match="loss.thing is a set"):
+    with pytest.raises(TypeError, match=r"loss\.thing is a set"):
         save_state({"thing": {1, 2}}, tmp_path, "loss")
 
 
