@@ -7,7 +7,7 @@ followed by a word that may be its value or a flag).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from anima_core.cli.core_flags import valued
