@@ -13,7 +13,7 @@ from typing import Any
 from anima_core.errors import AnimaError
 from anima_core.problems import Finding
 from anima_core.registry.load import implemented, load_strategy
-from anima_core.registry.offers import Offer, offers
+from anima_core.registry.offers import DISABLE_VARIABLE, Offer, offers, unknown_in_variable
 
 NEEDED = (
     "torch",
@@ -30,7 +30,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 def examine(disabled: Sequence[str]) -> list[tuple[str, Finding]]:
     """Every finding with what it is about; nothing that fails here hides another."""
-    found = [("python", _python()), *_packages(), *_device()]
+    found = [("python", _python()), *_packages(), *_device(), *_variable()]
     for offer in offers(disabled):
         found += [(offer.name, finding) for finding in _strategy(offer)]
     return found
@@ -85,6 +85,13 @@ def _device() -> Iterator[tuple[str, Finding]]:
         return
     yield "device", Finding("ok", _device_name(device))
     yield "dtype", Finding("ok", f"auto is {precision.dtype}: {precision.reason}")
+
+
+def _variable() -> Iterator[tuple[str, Finding]]:
+    """A misspelt distribution in the environment leaves nothing out, which nobody would notice."""
+    for name in unknown_in_variable():
+        what = f"{DISABLE_VARIABLE} names {name}, which offers no strategy here"
+        yield "plugins", Finding("warning", what, "correct its name, or take it out")
 
 
 def _device_name(device: str) -> str:

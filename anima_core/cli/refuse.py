@@ -11,7 +11,7 @@ from anima_core.cli.scan import Flag
 from anima_core.cli.words import is_strategy, option_flags, split_option
 from anima_core.errors import UsageError
 from anima_core.registry.names import did_you_mean, normalized_distribution, split_reference
-from anima_core.registry.offers import offers
+from anima_core.registry.offers import left_out, offers
 
 if TYPE_CHECKING:
     from anima_core.strategy import Options
@@ -76,13 +76,8 @@ class Refusals:
         return dotted | {f"--{name}" for name in self.names}
 
     def _unknown(self, wanted: str, shown: str, known: Collection[str]) -> UsageError:
-        for offer in offers():
-            if f"--{offer.name}" == wanted and offer.name not in self.names:
-                return UsageError(
-                    f"{offer.distribution} {offer.version} offers this strategy, and is left out",
-                    where=shown,
-                    fix=f"name it without --no-plugin {offer.distribution}",
-                )
+        if error := left_out(wanted.removeprefix("--"), shown):
+            return error
         return UsageError(
             "there is no such option or strategy",
             where=shown,

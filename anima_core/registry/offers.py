@@ -62,14 +62,18 @@ def offers(disabled: Iterable[str] = ()) -> list[Offer]:
     Raises:
         UsageError: the core's own distribution is to be left out.
     """
-    left_out = _disabled(disabled)
+    without = _disabled(disabled)
+    return [offer for offer in _every_offer() if offer.distribution not in without]
+
+
+def _every_offer() -> list[Offer]:
+    """Every offer of every installed distribution, those left out too."""
     found = []
     for point in entry_points(group=GROUP):
         dist = point.dist
         name = normalized_distribution(dist.name) if dist is not None else "unknown"
-        if name not in left_out:
-            version = dist.version if dist is not None else "unknown"
-            found.append(Offer(point.name, name, version, point))
+        version = dist.version if dist is not None else "unknown"
+        found.append(Offer(point.name, name, version, point))
     return sorted(found, key=lambda offer: (offer.name, offer.distribution))
 
 
@@ -139,6 +143,8 @@ def _unknown(
             f"{distribution} does not offer {name}; {has} does",
             where=f"--{distribution}:{name}",
         )
+    if error := left_out(name, f"--{name}"):
+        return error
     hint = did_you_mean(f"--{name}", (f"--{o.name}" for o in offered))
     return UsageError(
         "no installed distribution offers this strategy",
@@ -147,9 +153,33 @@ def _unknown(
     )
 
 
+def left_out(name: str, where: str) -> UsageError | None:
+    """The error for a strategy that nobody offers only because its distribution is left out.
+
+    Args:
+        name: the strategy's name, kebab-case; no offer bears it.
+        where: the flag that named it.
+    """
+    for offer in _every_offer():
+        if offer.name == name and not refusal(offer):
+            by_variable = offer.distribution in _names(_variable())
+            return UsageError(
+                f"{offer.distribution} {offer.version} offers this strategy, and is left out",
+                where=where,
+                fix=f"take {offer.distribution} out of {DISABLE_VARIABLE}"
+                if by_variable
+                else f"name it without --no-plugin {offer.distribution}",
+            )
+    return None
+
+
+def unknown_in_variable() -> list[str]:
+    """Distributions in ``ANIMA_DISABLE_PLUGINS`` that offer no strategy: misspelt, perhaps."""
+    return sorted(_names(_variable()) - {offer.distribution for offer in _every_offer()})
+
+
 def _disabled(disabled: Iterable[str]) -> set[str]:
-    words = [*disabled, *os.environ.get(DISABLE_VARIABLE, "").split(",")]
-    names = {normalized_distribution(word) for word in words if word.strip()}
+    names = _names([*disabled, *_variable()])
     if CORE_DISTRIBUTION in names:
         raise UsageError(
             f"{CORE_DISTRIBUTION} holds the strategies that answer when nobody else does; "
@@ -157,3 +187,11 @@ def _disabled(disabled: Iterable[str]) -> set[str]:
             where=f"--no-plugin or {DISABLE_VARIABLE}",
         )
     return names
+
+
+def _variable() -> list[str]:
+    return os.environ.get(DISABLE_VARIABLE, "").split(",")
+
+
+def _names(words: Iterable[str]) -> set[str]:
+    return {normalized_distribution(word) for word in words if word.strip()}

@@ -102,3 +102,11 @@ def test_the_doctor_exits_0_where_nothing_is_wrong(monkeypatch, listed):
     monkeypatch.setattr(doctor, "examine", lambda disabled: sound)
     code, found = listed("doctor")
     assert (code, len(found)) == (0, 2)
+
+
+def test_the_doctor_warns_of_a_distribution_that_the_environment_misspells(monkeypatch, listed):
+    monkeypatch.setenv("ANIMA_DISABLE_PLUGINS", "anima-adapt-dpoo")
+    _, found = listed("doctor")
+    mine = [f for f in found if f["about"] == "plugins"]
+    assert [f["level"] for f in mine] == ["warning"]
+    assert "anima-adapt-dpoo" in mine[0]["what"]

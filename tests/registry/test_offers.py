@@ -7,7 +7,13 @@ import sys
 import pytest
 
 from anima_core.errors import UsageError
-from anima_core.registry.offers import find_offer, offers, refusal, reserved_names
+from anima_core.registry.offers import (
+    find_offer,
+    offers,
+    refusal,
+    reserved_names,
+    unknown_in_variable,
+)
 
 
 def named(name, offered):
@@ -97,3 +103,28 @@ def test_no_strategy_of_ours_bears_a_core_options_name():
 
 def test_snake_case_means_the_same_strategy():
     assert find_offer("auto_tokenizer", offers()).name == "auto-tokenizer"
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_a_strategy_that_was_left_out_is_not_called_unknown(
+    distribute, good_strategy, monkeypatch, how
+):
+    distribute("fake-a", good_strategy, {"good": "Good"}, version="1.1")
+    if how == "environment":
+        monkeypatch.setenv("ANIMA_DISABLE_PLUGINS", "fake_a")
+
+    with pytest.raises(UsageError) as raised:
+        find_offer("good", offers(["fake-a"] if how == "argument" else []))
+
+    assert "fake-a 1.1 offers this strategy, and is left out" in raised.value.what
+    fix = {"argument": "--no-plugin fake-a", "environment": "ANIMA_DISABLE_PLUGINS"}[how]
+    assert fix in raised.value.fix
+
+
+def test_a_misspelt_distribution_in_the_environment_is_known(
+    distribute, good_strategy, monkeypatch
+):
+    distribute("fake-a", good_strategy, {"good": "Good"})
+    monkeypatch.setenv("ANIMA_DISABLE_PLUGINS", "Fake_A, fake-bb")
+
+    assert unknown_in_variable() == ["fake-bb"]
