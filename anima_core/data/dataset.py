@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from anima_core.batch import EncodedExample, TokenSegment
 from anima_core.contracts import Record
 from anima_core.data.chat import Renderer
-from anima_core.data.formats import Kind, to_example
+from anima_core.data.formats import FIELDS, Kind, to_example
 from anima_core.data.overlong import Fitted, fit
 from anima_core.data.template import encode
 from anima_core.errors import DataError
@@ -56,12 +56,15 @@ def load_dataset(
     """
     render = Renderer(tokenizer)
     formats: Counter[str] = Counter()
+    unread: dict[str, None] = {}
     encoded: list[EncodedExample] = []
     unsupervised = 0
     pool: dict[int, int] = {}
     stream = iter(records)
     while chunk := list(islice(stream, _AT_ONCE)):
         examples = [to_example(record, kind) for record in chunk]
+        for record in chunk:
+            unread |= dict.fromkeys(str(f) for f in record.fields if f not in FIELDS)
         formats.update(example.format for example in examples)
         # A pair of equal answers prefers nothing: its gradient is zero under any such loss.
         useful = [e for e in examples if not e.chosen or e.chosen != e.rejected]
@@ -89,6 +92,7 @@ def load_dataset(
         truncated=fitted.truncated,
         unsupervised=unsupervised,
         formats=dict(formats),
+        unread_fields=tuple(unread),
         sha256=fingerprint(fitted.examples),
     )
 

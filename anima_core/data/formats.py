@@ -26,6 +26,14 @@ PREFERENCE_FORMATS = (
     "chosen + rejected (whole dialogues)",
 )
 
+FIELDS = frozenset(
+    {
+        "prompt", "completion", "response", "instruction", "input", "output", "history", "system",
+        "messages", "conversations", "chosen", "rejected", "weight", "tools",
+    }
+)  # fmt: skip
+"""Every field that some format reads."""
+
 
 @dataclass(frozen=True)
 class Example:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from anima_core.data.chat import PLAIN_NOTE
+from anima_core.data.formats import FIELDS
+from anima_core.registry.names import did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from anima_core.runs.plan import DataSummary
+
+SHOWN = 8
+"""How many unread fields a note names."""
 
 
 def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -27,6 +33,18 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
         )
     if summary.unsupervised:
         notes.append(f"{summary.unsupervised} examples were left out: nothing to learn from")
+    if summary.unread_fields:
+        notes.append(_unread(summary.unread_fields))
     if not tokenizer.chat_template:
         notes.append(PLAIN_NOTE)
     return notes
+
+
+def _unread(fields: Sequence[str]) -> str:
+    """Which fields say nothing to any format; a misspelt one would be lost without a word."""
+    told = []
+    for name in fields[:SHOWN]:
+        hint = did_you_mean(name, FIELDS)
+        told.append(f"{name} ({hint})" if hint else name)
+    more = f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else ""
+    return f"fields of the records that are not read: {', '.join(told)}{more}"

@@ -106,7 +106,7 @@ def _refusal(
     most = lengths[-(-95 * len(lengths) // 100) - 1]
     places = ", ".join(place(e.file, e.line) for e in over[:SHOWN])
     more = f" and {len(over) - SHOWN} more" if len(over) > SHOWN else ""
-    keeps = "" if most <= limit else f", --max-length {most} 95% of them"
+    keeps = "" if most <= limit or most == lengths[-1] else f", --max-length {most} 95% of them"
     return DataError(
         f"{len(over)} of {len(examples)} examples are longer than {limit} tokens "
         f"(the longest has {lengths[-1]}): {places}{more}",

@@ -44,6 +44,7 @@ class DataSummary:
         dropped, truncated: what became of them.
         unsupervised: examples left out since they have nothing to learn from.
         formats: how many records came in each format.
+        unread_fields: fields of the records that no format reads.
         sha256: hash of the encoded examples.
     """
 
@@ -59,6 +60,7 @@ class DataSummary:
     truncated: int = 0
     unsupervised: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)
+    unread_fields: tuple[str, ...] = ()
     sha256: str = ""
 
 

@@ -168,6 +168,18 @@ def test_the_plain_layout_is_noted(make_tokenizer: Make) -> None:
     assert data_notes(summary, tokenizer) == [PLAIN_NOTE]
 
 
+def test_fields_that_nothing_reads_are_noted(make_tokenizer: Make) -> None:
+    tokenizer = make_tokenizer("chatml")
+    rows = [
+        {"prompt": "a", "completion": "b", "sytem": "Be brief."},
+        {"prompt": "a", "completion": "b", "weight": 2, "weigth": 3, "id": 7},
+    ]
+    _, summary = load(tokenizer, records(*rows))
+    assert summary.unread_fields == ("sytem", "weigth", "id")
+    (note,) = data_notes(summary, tokenizer)
+    assert note.endswith(": sytem (did you mean system?), weigth (did you mean weight?), id")
+
+
 def test_the_hash_sees_all_that_training_sees(make_tokenizer: Make) -> None:
     rows = records({"prompt": "a", "chosen": "good", "rejected": "bad"})
     (example,), summary = load(make_tokenizer(), rows, kind="preference")
