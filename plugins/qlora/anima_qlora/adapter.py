@@ -21,6 +21,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
 from anima_core import Adapter, RunContext, UsageError
+from anima_qlora.base_config import save_base_config
 from anima_qlora.options import ALL_LINEAR, MUTATING, LoraOptions
 from anima_qlora.quantised import dequantise, keep_differentiable
 from anima_qlora.saved import load_adapter, save_adapter
@@ -53,6 +54,7 @@ def adapt(word: str, options: LoraOptions, run: RunContext, model: PreTrainedMod
 
     def save(folder: Path) -> None:
         save_adapter(peft_model, initial, folder)
+        save_base_config(run, folder)
 
     def load(folder: Path) -> None:
         load_adapter(word, options, peft_model, initial, folder)
