@@ -46,6 +46,12 @@ def _download(source: ModelSource, *, weights: bool) -> Path:
     try:
         return Path(snapshot_download(source.base, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:
+        if Path(source.base).parent.is_dir():  # a misspelt path, rather than an owner's name
+            raise UsageError(
+                f"there is no folder {source.base}, and the hub cannot be asked for it",
+                where="MODEL",
+                fix="Check the path, or the network where a hub id is meant.",
+            ) from error
         raise SetupError(
             f"the model {source.base} is not on this machine, and the hub cannot be reached",
             where="MODEL",

@@ -9,6 +9,7 @@ import anima_core
 from anima_core.contracts import Adapter
 from anima_core.errors import UsageError
 from anima_core.problems import Problem
+from anima_core.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +43,8 @@ class Full:
         trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
 
         def save(folder: Path) -> None:
-            model.save_pretrained(folder)
+            with quiet_libraries():
+                model.save_pretrained(folder)
 
         def load(folder: Path) -> None:
             load_weights(model, folder)

@@ -36,12 +36,15 @@ class Safetensors:
         self, run: RunContext, config: PretrainedConfig, attention: Attention
     ) -> PreTrainedModel:
         """Load the weights in ``run.weights_dtype`` onto ``run.device``."""
+        import copy
+
         from transformers import AutoModelForCausalLM
 
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 run.model_dir,
-                config=config,
+                # A copy: transformers writes into the config it is given.
+                config=copy.deepcopy(config),
                 dtype=run.torch_weights_dtype,
                 attn_implementation=attention.name,
                 use_safetensors=True,

@@ -51,6 +51,12 @@ def resolve_model(given: str) -> ModelSource:
     if given == DEMO:
         return ModelSource(given, "gguf", DEMO, demo_file(), None, {})
     if folder.is_dir():
+        if (folder / "adapter_config.json").is_file():
+            raise UsageError(
+                f"the folder {given} holds an adapter, not a model",
+                where="MODEL",
+                fix="Name the run directory that it lies in.",
+            )
         if not (folder / "config.json").is_file():
             raise UsageError(
                 f"the folder {given} holds no config.json and no manifest.json",

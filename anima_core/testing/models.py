@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from anima_core.quiet import quiet_libraries
 from anima_core.testing.tokenizer import tiny_tokenizer
 
 Family = Literal["llama", "qwen2", "qwen3", "mistral", "gemma2", "gpt2"]
@@ -134,6 +135,7 @@ def save_tiny(
         The folder, to be named as MODEL on a command line.
     """
     model = tiny_model(family, seed, vocab=vocab, **overrides)
-    model.save_pretrained(path)
+    with quiet_libraries():
+        model.save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
     return path
