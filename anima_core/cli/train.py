@@ -117,12 +117,16 @@ def run_train(request: RunRequest) -> int:
     from anima_core.runs.prepare import prepare
 
     prepared = prepare(request, reporter=reporter)
+    if prepared.plan.errors:  # each is told with the plan, and once
+        reporter.plan(prepared.plan)
+        return prepared.plan.exit_code
     with reporter.stage("loading libraries", None):
         from anima_core.training.run import train
 
     result = train(prepared, reporter)
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
-    reporter.note(f"{result.steps} steps done{loss}; the run is in {result.run_dir}")
+    steps = f"{result.steps:,} step{'' if result.steps == 1 else 's'}"
+    reporter.note(f"{steps} done{loss}; the run is in {result.run_dir}")
     return 0
 
 

@@ -170,3 +170,13 @@ def test_a_selected_plugin_that_does_not_import_exits_4(distribute, capsys):
     distribute("fake-a", "import no_such_module", {"broken": "Good"})
     assert main(["train", "m", "d", "--broken"]) == 4
     assert "no_such_module" in capsys.readouterr().err
+
+
+def test_what_refuses_a_run_is_told_once(tiny_dir, tmp_path, capsys):
+    line = ["train", str(tiny_dir), str(tmp_path / "nope.jsonl"), "--steps", "1", "-o"]
+
+    assert main([*line, str(tmp_path / "run")]) == 3
+
+    said = capsys.readouterr().err
+    assert "Plan for" in said
+    assert said.count("file not found") == 1
