@@ -150,6 +150,9 @@ def _masked(
     for start, stop in rendered.spans:
         # Tokenizers that trim offsets give white space no width: it counts where it ends.
         first, end = bisect_right(stops, start), bisect_left(starts, stop)
+        if first and _reaches_over(render, ids[first - 1], rendered.text, stops[first - 1], start):
+            first -= 1
+            stops[first] = start + 1
         supervised[first:end] = [True] * max(end - first, 0)
     written = rendered.text[starts[-1] :].strip() if ids else ""
     if not ids or render.special.get(ids[-1]) != written:
@@ -157,6 +160,18 @@ def _masked(
         ids, stops = [*ids, render.eos_id], [*stops, len(rendered.text)]
         supervised.append(True)
     return _Tokens(ids, supervised, stops)
+
+
+def _reaches_over(render: Renderer, token: int, text: str, stop: int, boundary: int) -> bool:
+    r"""Whether a token has taken in an answer's first space, which its trimmed offsets hide.
+
+    Byte-level tokenizers write a space as ``Ġ``: with them ``"\n\n "`` may be one token, whose
+    offsets end before the space.
+    """
+    before, after = text[boundary - 1 : boundary], text[boundary : boundary + 1]
+    if stop != boundary or before == " " or after != " ":
+        return False
+    return str(render.tokenizer.convert_ids_to_tokens(token)).endswith("Ġ")
 
 
 def _pair(

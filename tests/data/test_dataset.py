@@ -170,7 +170,7 @@ def test_the_plain_layout_is_noted(make_tokenizer: Make) -> None:
 
 def test_fields_that_nothing_reads_are_noted(make_tokenizer: Make) -> None:
     tokenizer = make_tokenizer("chatml")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "a", "completion": "b", "sytem": "Be brief."},
         {"prompt": "a", "completion": "b", "weight": 2, "weigth": 3, "id": 7},
     ]

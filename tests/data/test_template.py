@@ -152,6 +152,18 @@ def test_white_space_in_an_answer_is_learnt(make_tokenizer: Make, kind: str) -> 
     assert sum(segment.supervised) >= 4
 
 
+@pytest.mark.parametrize("kind", ["bytes", "trimmed"])
+def test_a_token_that_reaches_from_the_prompt_into_an_answers_space_is_learnt(
+    make_tokenizer: Make, kind: str
+) -> None:
+    """Trimmed offsets hide the space of a token of two line breaks and a space."""
+    tokenizer = make_tokenizer("none", kind)
+    (segment,) = encode_completion(tokenizer, completion("u:2\n", "a:  2"))
+    assert runs(tokenizer, segment) == ["\n\n  2</s>"]
+    (segment,) = encode_completion(tokenizer, completion("u:2\n", "a: 2"))
+    assert runs(tokenizer, segment) == [" 2</s>"]
+
+
 @pytest.mark.parametrize("bos", [False, True])
 def test_plain_layout(make_tokenizer: Make, bos: bool) -> None:
     tokenizer = make_tokenizer("none", bos=bos)
