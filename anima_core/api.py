@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from anima_core.runs.reporter import Reporter, SilentReporter
+from anima_core.runs.reporter import Reporter, SilentReporter, main_reporter
 from anima_core.runs.request import RunRequest
 
 if TYPE_CHECKING:
@@ -49,6 +49,6 @@ def adapt(
         "output": str(output),
         **options,
     }
-    news = reporter or SilentReporter()
+    news = main_reporter(reporter or SilentReporter())
     request = RunRequest(core=core, strategies=dict(strategies or {}))
     return train(prepare(request, reporter=news), news)

@@ -10,9 +10,14 @@ class AnimaError(Exception):
         what: what was wrong, in one sentence.
         where: the file and line, the option or the strategy it concerns.
         fix: what to do about it.
+
+    Attributes:
+        exit_code: what the command exits with.
+        shared: whether every process of a run raises it, so that the first one's words do for all.
     """
 
     exit_code = 1
+    shared = False
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -47,10 +52,13 @@ class DivergedError(AnimaError):
     """The loss or the gradient stopped being finite; the optimizer did not step."""
 
     exit_code = 5
+    shared = True
 
 
 class InterruptedRunError(AnimaError):
     """The run was stopped by a signal, after a checkpoint was saved."""
+
+    shared = True
 
     def __init__(self, signal_number: int, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what, where=where, fix=fix)

@@ -18,6 +18,7 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
         debug: whether to show tracebacks.
     """
     from anima_core.errors import AnimaError
+    from anima_core.training.ranks import is_main
 
     try:
         return action()
@@ -29,7 +30,8 @@ def guarded(action: Callable[[], int], *, debug: bool) -> int:
         return 0
     except AnimaError as error:
         _traceback(debug)
-        _tell(error)
+        if is_main() or not error.shared:
+            _tell(error)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - told below, whatever it is
         _traceback(debug)

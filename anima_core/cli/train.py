@@ -112,18 +112,21 @@ def run_train(request: RunRequest) -> int:
     """Train, showing the plan first; the exit code."""
     from anima_core.cli.consoles import stderr
     from anima_core.cli.progress import RichReporter
+    from anima_core.runs.reporter import main_reporter
+    from anima_core.training.talk import parting
 
-    reporter = RichReporter(stderr(), core_options(request).log_every)
+    reporter = main_reporter(RichReporter(stderr(), core_options(request).log_every))
     from anima_core.runs.prepare import prepare
 
-    prepared = prepare(request, reporter=reporter)
-    if prepared.plan.errors:  # each is told with the plan, and once
-        reporter.plan(prepared.plan)
-        return prepared.plan.exit_code
-    with reporter.stage("loading libraries", None):
-        from anima_core.training.run import train
+    with parting():
+        prepared = prepare(request, reporter=reporter)
+        if prepared.plan.errors:  # each is told with the plan, and once
+            reporter.plan(prepared.plan)
+            return prepared.plan.exit_code
+        with reporter.stage("loading libraries", None):
+            from anima_core.training.run import train
 
-    result = train(prepared, reporter)
+        result = train(prepared, reporter)
     loss = "" if result.loss is None else f", loss {result.loss:.4f}"
     steps = f"{result.steps:,} step{'' if result.steps == 1 else 's'}"
     reporter.note(f"{steps} done{loss}; the run is in {result.run_dir}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anima_core.problems import Problem
+from anima_core.training.ranks import sharding_asked
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
@@ -34,8 +35,24 @@ def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> li
         found.append(
             Problem("loss", f"it needs {loss.needs!r}, which no kernel here gives", "Use another.")
         )
-    if loss.scope == "step" and run.world > 1:
+    return found + (_process_problems(loss) if run.world > 1 else [])
+
+
+def _process_problems(loss: Loss) -> list[Problem]:
+    """What would not be exact in several processes."""
+    found = []
+    if loss.scope == "step":
         found.append(
             Problem("loss", "a loss over the whole step runs in one process only", "Use one.")
+        )
+    if hasattr(loss, "state_dict"):
+        found.append(Problem("loss", "a loss with state runs in one process only", "Use one."))
+    if sharding := sharding_asked():
+        found.append(
+            Problem(
+                "accelerate launch",
+                f"{sharding} is not supported: each process keeps the whole model (DDP)",
+                "Launch with torchrun, or with `accelerate launch --multi_gpu`.",
+            )
         )
     return found

@@ -19,24 +19,31 @@ class RunFolder:
 
     Args:
         path: the folder.
+        writes: whether anything is written: of a run's processes, the first one's alone does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self._writes = writes
         self._metrics = path / "metrics.jsonl"
         self._samples = path / "samples.jsonl"
         self.manifest: dict[str, Any] = {}
 
     def create(self, config: str, manifest: Mapping[str, Any]) -> None:
         """Start a run: everything in the folder is new."""
+        self.manifest = dict(manifest)
+        if not self._writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.path / "config.yaml", config)
         self._metrics.touch()
-        self.manifest = dict(manifest)
         self.mark("running")
 
     def reopen(self, manifest: Mapping[str, Any], step: int) -> None:
         """Go on with a run: records past `step` are dropped."""
+        self.manifest = dict(manifest)
+        if not self._writes:
+            return
         old = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
         self.manifest = {**manifest, "created": old.get("created", manifest.get("created"))}
         for file in (self._metrics, self._samples):
@@ -49,15 +56,18 @@ class RunFolder:
     def mark(self, state: State, **facts: Any) -> None:
         """Write the manifest with a new state and more facts."""
         self.manifest = {**self.manifest, "state": state, **facts}
-        write_whole(self.path / "manifest.json", json.dumps(self.manifest, indent=2) + "\n")
+        if self._writes:
+            text = json.dumps(self.manifest, indent=2) + "\n"
+            write_whole(self.path / "manifest.json", text)
 
     def metrics(self, record: Mapping[str, Any]) -> None:
         """Append a record to ``metrics.jsonl``."""
-        _append(self._metrics, record)
+        if self._writes:
+            _append(self._metrics, record)
 
     def samples(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to ``samples.jsonl``."""
-        for row in rows:
+        for row in rows if self._writes else ():
             _append(self._samples, row)
 
     def read_metrics(self) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def manifest_of(prepared: Prepared, model_dir: Path) -> dict[str, Any]:
         "template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
         "strategies": strategies_of(prepared.selection),
         "versions": versions(),
+        "processes": prepared.run.world,
         "plan": prepared.plan.to_dict(),
     }
 

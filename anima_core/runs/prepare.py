@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +28,8 @@ from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
 from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
-from anima_core.training.ranks import rank_and_world
+from anima_core.training.ranks import device_of_rank, rank_and_world
+from anima_core.training.talk import exchange, join, together
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 
 def prepare(request: RunRequest, *, reporter: Reporter) -> Prepared:
-    """Resolve a request and make its plan.
+    """Resolve a request and make its plan. Called by every process of a run.
 
     What cannot even be parsed is raised; every other problem is collected in the plan, so that
     all of them are seen at once.
@@ -49,11 +50,30 @@ def prepare(request: RunRequest, *, reporter: Reporter) -> Prepared:
         UsageError: an unknown option or strategy, two strategies for one slot, no such model.
         SetupError: a selected plugin does not import.
     """
-    config = core_options(request)
-    source = resolve_model(config.model)
-    strategies = inherited_strategies(source, request)
-    selection = select(strategies, request.disabled)
-    return _Preparation(request, config, source, selection, reporter).prepared()
+
+    def made() -> Prepared:
+        config = core_options(request)
+        source = resolve_model(config.model)
+        strategies = inherited_strategies(source, request)
+        selection = select(strategies, request.disabled)
+        return _Preparation(request, config, source, selection, reporter).prepared()
+
+    join()
+    return _with_problems_of_others(together(made))
+
+
+def _with_problems_of_others(prepared: Prepared) -> Prepared:
+    """The same, refused as well when another process of the run refuses its own."""
+    problems = exchange([asdict(problem) for problem in prepared.plan.errors])
+    if prepared.plan.errors or not any(problems):
+        return prepared
+    others = [
+        Problem(**{**problem, "what": f"in process {rank}: {problem['what']}"})
+        for rank, found in enumerate(problems)
+        for problem in found
+    ]
+    plan = replace(prepared.plan, problems=(*prepared.plan.problems, *others))
+    return replace(prepared, plan=plan)
 
 
 class _Preparation:
@@ -79,7 +99,7 @@ class _Preparation:
     def prepared(self) -> Prepared:
         """Run every step and gather the plan."""
         self._try(self._check_output)
-        device = self._try(lambda: choose_device(self.config.device)) or "cpu"
+        device = self._try(lambda: choose_device(device_of_rank(self.config.device))) or "cpu"
         precision = choose_precision(self.config.dtype, device)
         if precision.emulated:
             self.problems.append(

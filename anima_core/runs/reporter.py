@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from anima_core.runs.plan import Plan
+from anima_core.training.ranks import is_main
 
 
 class Reporter(Protocol):
@@ -35,6 +36,11 @@ class Reporter(Protocol):
 
     def samples(self, rows: list[dict[str, Any]]) -> None:
         """Sample answers: rows with ``step``, ``prompt`` and ``answer``."""
+
+
+def main_reporter(reporter: Reporter) -> Reporter:
+    """The reporter in a run's first process; silence in the others."""
+    return reporter if is_main() else SilentReporter()
 
 
 def _ignore(_units: int) -> None:

@@ -1,4 +1,7 @@
-"""Evaluation: the loss and its metrics over held-out data, without a gradient."""
+"""Evaluation: the loss and its metrics over held-out data, without a gradient.
+
+With several processes each takes every world-th micro-batch, and their sums are added up.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from anima_core.training.ranks import rank_and_world
 from anima_core.training.step import Tally, add_denominators, cut, join
+from anima_core.training.talk import add
 
 if TYPE_CHECKING:
     from anima_core.batch import EncodedExample
@@ -26,13 +31,17 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss over a whole data set, as one step would have it, and the loss's metrics.
 
+    Called by every process of a run.
+
     Returns:
         ``eval_loss`` and each metric under ``eval_…``.
     """
     training = module.training
     module.eval()
-    batches = [b.to(device) for b in cut(examples, range(len(examples)), micro_tokens)]
-    denominators = add_denominators(loss, batches)
+    rank, world = rank_and_world()
+    parts = cut(examples, range(len(examples)), micro_tokens)[rank::world]
+    batches = [batch.to(device) for batch in parts]
+    denominators = add(add_denominators(loss, batches))
     tally = Tally()
     try:
         with torch.no_grad():
@@ -47,5 +56,6 @@ def evaluate(
                     tally.add(batch, module(batch, rows))
     finally:
         module.train(training)
+    tally = tally.over_ranks()
     record = {"eval_loss": tally.loss(denominators)}
     return record | {f"eval_{name}": value for name, value in tally.means().items()}

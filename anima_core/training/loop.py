@@ -2,6 +2,9 @@
 
 prepare -> seed -> micro-batches forward and backward -> clip -> finite? -> step -> events,
 metrics -> evaluate, sample, save when due
+
+With several processes each takes every world-th example of a step; all of them see the step's loss
+and gradient, and so decide alike.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from anima_core.data.batching import step_rows
-from anima_core.errors import DivergedError
+from anima_core.errors import AnimaError, DivergedError
 from anima_core.training.memory import peak_memory
-from anima_core.training.step import StepRunner, Tally, add_denominators, cut
+from anima_core.training.step import StepRunner, add_denominators, cut
+from anima_core.training.talk import add, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,13 +94,17 @@ class Loop:
         """One optimizer step; its record."""
         self.module.train()
         rows = step_rows(len(self.examples), config.batch_size, config.seed, step)
-        batches = self._batches(rows)
-        denominators = self._sum(add_denominators(self.loss, batches))
-        tally = runner.backward(step, batches, denominators, self.reference)
-        loss = self._sum({"loss": tally.loss(denominators)})["loss"]
+        batches = self._batches(rows[self.run.rank :: self.run.world])
+        denominators = add(add_denominators(self.loss, batches))
+        if batches:
+            tally = runner.backward(step, batches, denominators, self.reference)
+        else:  # a last batch smaller than the world
+            tally = runner.take_part(step, self._batches([self._shortest(rows)])[0], self.reference)
+        tally = tally.over_ranks()
+        loss = tally.loss(denominators)
         if not math.isfinite(loss):
             raise _diverged(step, "the loss", loss)
-        norm = float(self._clip(config.max_grad_norm))
+        norm = same_norm(float(self._clip(config.max_grad_norm)), step)
         scaler = self.accelerator.scaler
         if not math.isfinite(norm) and scaler is None:
             raise _diverged(step, "the gradient's norm", norm)
@@ -110,17 +118,20 @@ class Loop:
             "learning_rate": rate,
             "grad_norm": norm,
             "examples": len(rows),
-            **self._counts(tally),
+            "tokens": tally.tokens,
+            **tally.means(),
         }
         if not math.isfinite(norm):
             record |= {"skipped": True, "grad_norm": None}
         return record
 
     def _batches(self, rows: Sequence[int]) -> list[Batch]:
-        """This rank's micro-batches of a step; every rank has at least one."""
-        run = self.run
-        own = rows[run.rank :: run.world]
-        return [b.to(run.device) for b in cut(self.examples, own, run.config.micro_tokens)]
+        """Micro-batches of some rows, on this process's device."""
+        parts = cut(self.examples, rows, self.run.config.micro_tokens)
+        return [batch.to(self.run.device) for batch in parts]
+
+    def _shortest(self, rows: Sequence[int]) -> int:
+        return min(rows, key=lambda row: self.examples[row].tokens)
 
     def _clip(self, limit: float) -> torch.Tensor:
         """Clip the gradient's norm; the norm before clipping, and no clipping for a limit of 0."""
@@ -129,33 +140,35 @@ class Loop:
         )
         return norm
 
-    def _sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Sums over all ranks."""
-        if self.run.world == 1:
-            return dict(values)
-        sums = torch.tensor(list(values.values()), dtype=torch.float64, device=self.run.device)
-        sums = self.accelerator.reduce(sums, reduction="sum")
-        return dict(zip(values, sums.tolist(), strict=True))
-
-    def _counts(self, tally: Tally) -> dict[str, Any]:
-        """Tokens and metric means over all ranks."""
-        flat: dict[str, float] = {"tokens": float(tally.tokens)}
-        for name, (value, count) in tally.metrics.items():
-            flat[f"sum.{name}"], flat[f"count.{name}"] = value, count
-        flat = self._sum(flat)
-        means = {
-            name: flat[f"sum.{name}"] / flat[f"count.{name}"]
-            for name in tally.metrics
-            if flat[f"count.{name}"]
-        }
-        return {"tokens": int(flat["tokens"]), **means}
-
     def _rates(self, record: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         return {
             "seconds": seconds,
             "tokens_per_second": record["tokens"] / seconds,
             "memory_bytes": peak_memory(self.run.device),
         }
+
+
+def same_norm(norm: float, step: int) -> float:
+    """This process's gradient norm, which is every process's: the exchange was complete.
+
+    DDP leaves out, without a word, whatever shares a bucket with a parameter that the last
+    micro-batch did not reach.
+
+    Raises:
+        AnimaError: the processes hold different gradients.
+    """
+    norms = exchange(norm)
+    finite = [n for n in norms if math.isfinite(n)]
+    if not finite or (len(finite) == len(norms) and max(finite) <= min(finite) * (1 + 1e-4)):
+        return norm
+    error = AnimaError(
+        f"the processes hold different gradients at step {step + 1} (norms "
+        f"{', '.join(f'{n:g}' for n in norms)}): some trained parameter has no part in the loss",
+        where="training",
+        fix="Train fewer parameters, or in one process.",
+    )
+    error.shared = True
+    raise error
 
 
 def _diverged(step: int, what: str, value: float) -> DivergedError:

@@ -1,6 +1,7 @@
 """Reference log-probs: computed once, by the model as training starts, and cached on disk.
 
 There is never a second model in memory: before the first update, the policy is the reference.
+With several processes each computes every world-th micro-batch, and all of them get the whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from anima_core.cache import cache_root, whole_folder
+from anima_core.training.ranks import local_rank, rank_and_world
+from anima_core.training.talk import add_tensor, exchange, together
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch, EncodedExample
@@ -53,6 +56,8 @@ def reference_for(
 ) -> Reference:
     """Read the reference log-probs from the cache, or compute and cache them.
 
+    Called by every process of a run; what one machine's cache lacks is computed by all.
+
     Args:
         examples: the data set.
         facts: everything that the log-probs depend on; a hash of it is the cache's key.
@@ -66,13 +71,14 @@ def reference_for(
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_root() / "reference" / key
     logps = _read(folder, sum(counts))
-    if logps is None:
-        logps = _compute(examples, counts, module, device, micro_tokens, reporter, stop)
-        _write(folder, logps, facts)
-        reporter.note("reference log-probs computed")
-    else:
+    everywhere = all(exchange(logps is not None))
+    if logps is not None and everywhere:
         reporter.note("reference log-probs read from the cache")
-    return Reference(logps, counts)
+        return Reference(logps, counts)
+    made = _compute(examples, counts, module, device, micro_tokens, reporter, stop)
+    together(lambda: _write(folder, made, facts) if local_rank() == 0 else None)
+    reporter.note("reference log-probs computed")
+    return Reference(made, counts)
 
 
 def _compute(
@@ -87,18 +93,22 @@ def _compute(
     from anima_core.training.step import cut
 
     starts = [0, *accumulate(counts)]
-    logps = torch.empty(starts[-1], dtype=torch.float32)
+    logps = torch.zeros(starts[-1], dtype=torch.float32)
+    rank, world = rank_and_world()
+    batches = cut(examples, range(len(examples)), micro_tokens)
+    own = sum(batch.examples for batch in batches[rank::world])
     module.eval()
-    with torch.no_grad(), reporter.stage("reference log-probs", len(examples)) as done:
-        for batch in cut(examples, range(len(examples)), micro_tokens):
+    with torch.no_grad(), reporter.stage("reference log-probs", own) as done:
+        for first in range(0, len(batches), world):
             stop.raise_if_asked()
-            values = module(batch.to(device), None, False).float().cpu()
-            for row, part in zip(
-                batch.rows, values.split([counts[r] for r in batch.rows]), strict=True
-            ):
-                logps[starts[row] : starts[row + 1]] = part
-            done(batch.examples)
-    return logps
+            for batch in batches[first : first + world][rank : rank + 1]:
+                values = module(batch.to(device), None, False).float().cpu()
+                for row, part in zip(
+                    batch.rows, values.split([counts[r] for r in batch.rows]), strict=True
+                ):
+                    logps[starts[row] : starts[row + 1]] = part
+                done(batch.examples)
+    return add_tensor(logps)
 
 
 def _read(folder: Path, count: int) -> torch.Tensor | None:

@@ -1,4 +1,8 @@
-"""A run from its first file to its last."""
+"""A run from its first file to its last.
+
+With several processes every one of them goes through these stages. The first alone writes the run
+directory and answers the sample prompts; what fails in one fails in all.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from anima_core.cache import whole_folder
-from anima_core.config.dump import dump_run_file
 from anima_core.errors import DivergedError, InterruptedRunError, UsageError
 from anima_core.model.folder import model_folder
-from anima_core.runs.folder import RunFolder, State, check_output, clear_output
-from anima_core.runs.manifest import fingerprint, manifest_of, now, strategies_of, versions
+from anima_core.runs.folder import RunFolder, State, check_output
+from anima_core.runs.manifest import fingerprint, now, strategies_of, versions
 from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
 from anima_core.runs.report import write_report
@@ -21,14 +24,17 @@ from anima_core.runs.reporter import Reporter
 from anima_core.training.build import Built, adapter_folder, build_model
 from anima_core.training.checkpoint import (
     Trained,
+    checkpoint_folder,
     load_checkpoint,
-    newest_checkpoint,
     save_checkpoint,
 )
 from anima_core.training.evaluate import evaluate
+from anima_core.training.opening import check_agreement, open_run
+from anima_core.training.ranks import is_main
 from anima_core.training.reference import Reference, reference_for
 from anima_core.training.samples import take_samples
 from anima_core.training.signals import StopSignal, stop_signals
+from anima_core.training.talk import exchange, first_here, from_main, together
 
 
 @dataclass(frozen=True)
@@ -47,21 +53,23 @@ class RunResult:
 
 
 def train(prepared: Prepared, reporter: Reporter) -> RunResult:
-    """Carry out a plan.
+    """Carry out a plan. Called by every process of a run.
 
     Raises:
         AnimaError: the plan's errors; a divergence; an interruption, after a checkpoint.
     """
     reporter.plan(prepared.plan)
-    prepared.refuse_errors()
+    together(prepared.refuse_errors)
+    check_agreement(prepared)
     config = prepared.run.config
     if config.output is None:
         raise UsageError("no output folder", where="--output", fix="Add --output DIR.")
-    check_output(config.output, resume=config.resume, overwrite=config.overwrite)
-    prompts = sample_prompts(config.sample_prompts)
+    output = config.output
+    from_main(lambda: check_output(output, resume=config.resume, overwrite=config.overwrite))
+    prompts = together(lambda: sample_prompts(config.sample_prompts))
     with reporter.stage("fetching weights", None):
-        model_dir = model_folder(prepared.source, weights=True)
-    folder, start = _open(prepared, config.output, model_dir)
+        model_dir = first_here(lambda: model_folder(prepared.source, weights=True))
+    folder, start = open_run(prepared, output, model_dir)
     try:
         with stop_signals() as stop, ExitStack() as patches:
             training = _Training(prepared, folder, reporter, stop, prompts)
@@ -69,23 +77,14 @@ def train(prepared: Prepared, reporter: Reporter) -> RunResult:
     except BaseException as error:
         folder.mark(_state_after(error), finished=now(), error=str(error) or type(error).__name__)
         raise
-    folder.mark("done", finished=now(), steps=result.steps, loss=result.loss)
-    write_report(folder)
+    together(lambda: _close(folder, result))
     return result
 
 
-def _open(prepared: Prepared, output: Path, model_dir: Path) -> tuple[RunFolder, int]:
-    """Create the run directory, or go on with it; the step to start from."""
-    config = prepared.run.config
-    folder = RunFolder(output)
-    manifest = manifest_of(prepared, model_dir)
-    newest = newest_checkpoint(output) if config.resume else None
-    if newest is not None:
-        folder.reopen(manifest, newest[0])
-        return folder, newest[0]
-    clear_output(output)
-    folder.create(dump_run_file(config, prepared.selection.named), manifest)
-    return folder, 0
+def _close(folder: RunFolder, result: RunResult) -> None:
+    folder.mark("done", finished=now(), steps=result.steps, loss=result.loss)
+    if is_main():
+        write_report(folder)
 
 
 def _state_after(error: BaseException) -> State:
@@ -118,27 +117,29 @@ class _Training:
 
     def carry_out(self, start: int, patches: ExitStack) -> RunResult:
         """Build, compare, train, save."""
-        built = build_model(
-            self.prepared.source,
-            self.prepared.run,
-            self.selection,
-            self.prepared.attention,
-            self.reporter,
+        built = together(
+            lambda: build_model(
+                self.prepared.source,
+                self.prepared.run,
+                self.selection,
+                self.prepared.attention,
+                self.reporter,
+            )
         )
         for patch in built.patches:
             patches.enter_context(patch)
         self.stop.raise_if_asked()
         self._set_up(built)
         if start:
-            _, checkpoint = newest_checkpoint(self.folder.path) or (0, Path())
-            load_checkpoint(checkpoint, self.trained)
+            checkpoint = checkpoint_folder(self.folder.path, start)
+            together(lambda: load_checkpoint(checkpoint, self.trained))
             self.reporter.note(f"resumed after step {start}")
         else:
             self._watch(0)
         self.stop.raise_if_asked()
         steps = self._train(start)
         self._watch_end(steps)
-        self._save_result()
+        from_main(self._save_result)
         return RunResult(self.folder.path, steps, self.last_loss)
 
     def _set_up(self, built: Built) -> None:
@@ -154,7 +155,7 @@ class _Training:
         token_logps = self.selection.call("token_logps", run=run)
         loss = self.prepared.loss
         groups = parameter_groups(built.adapter.trainable, run.config.weight_decay)
-        optimizer = self.selection.call("optimizer", run=run, groups=groups)
+        optimizer = together(lambda: self.selection.call("optimizer", run=run, groups=groups))
         schedule = learning_rate_schedule(optimizer, run.config, self.total)
         arguments = training_arguments(run, self.total)
         accelerator = make_accelerator(run)
@@ -175,15 +176,17 @@ class _Training:
             parameters=list(built.adapter.trainable.values()),
         )
         callbacks = [c for _, cs in self.selection.call_stack("callbacks", run=run) for c in cs]
-        self.events = Events(
-            run,
-            arguments,
-            callbacks,
-            model=built.adapter.model,
-            tokenizer=self.prepared.tokenizer,
-            optimizer=optimizer,
-            schedule=schedule,
-            total=self.total,
+        self.events = together(
+            lambda: Events(
+                run,
+                arguments,
+                callbacks,
+                model=built.adapter.model,
+                tokenizer=self.prepared.tokenizer,
+                optimizer=optimizer,
+                schedule=schedule,
+                total=self.total,
+            )
         )
 
     def _reference(self, examples: list[Any], which: str) -> Reference | None:
@@ -233,9 +236,10 @@ class _Training:
                 self._watch(step)
             if config.save_every and step % config.save_every == 0:
                 self._checkpoint(step)
-            if self.stop.number is not None and step < self.total:
-                self._interrupted(step)
-            return self.events.stop_asked and step < self.total
+            number = self.stop.anywhere()
+            if number is not None and step < self.total:
+                self._interrupted(step, number)
+            return any(exchange(self.events.stop_asked)) and step < self.total
 
         with self.reporter.training(start, self.total):
             steps = self.loop.steps(start, self.total, after)
@@ -243,13 +247,11 @@ class _Training:
         return steps
 
     def _checkpoint(self, step: int) -> None:
-        save_checkpoint(self.folder.path, step, self.trained)
+        from_main(lambda: save_checkpoint(self.folder.path, step, self.trained) and None)
         self.events.saved()
         self.reporter.note(f"checkpoint saved after step {step}")
 
-    def _interrupted(self, step: int) -> None:
-        number = self.stop.number
-        assert number is not None
+    def _interrupted(self, step: int, number: int) -> None:
         config = self.run.config
         if not (config.save_every and step % config.save_every == 0):
             self._checkpoint(step)
@@ -275,21 +277,29 @@ class _Training:
             self.reporter.evaluation(record)
             self.events.evaluated(record)
         if self.prompts:
-            with self.reporter.stage("sample answers", None):
-                rows = take_samples(
-                    self.adapter.model,
-                    self.prepared.tokenizer,
-                    self.prompts,
-                    step=step,
-                    max_new_tokens=self.run.config.sample_tokens,
-                )
-            self.folder.samples(rows)
-            self.reporter.samples(rows)
+            from_main(lambda: self._sample(step))
+
+    def _sample(self, step: int) -> None:
+        """Answer the sample prompts, past DDP's wrapper: nothing is trained here."""
+        with self.reporter.stage("sample answers", None):
+            rows = take_samples(
+                self.adapter.model,
+                self.prepared.tokenizer,
+                self.prompts,
+                step=step,
+                max_new_tokens=self.run.config.sample_tokens,
+            )
+        self.folder.samples(rows)
+        self.reporter.samples(rows)
 
     def _watch_end(self, steps: int) -> None:
         """Watch after the last step, unless a run that is resumed at its end had done so."""
-        rows = [*self.folder.read_samples(), *self.folder.read_metrics()]
-        if not any(r["step"] == steps and ("answer" in r or "eval_loss" in r) for r in rows):
+
+        def watched() -> bool:
+            rows = [*self.folder.read_samples(), *self.folder.read_metrics()]
+            return any(r["step"] == steps and ("answer" in r or "eval_loss" in r) for r in rows)
+
+        if not from_main(watched):
             self._watch(steps)
 
     def _save_result(self) -> None:

@@ -18,6 +18,7 @@ from anima_core.contracts import LossOutput
 from anima_core.data.batching import micro_batches
 from anima_core.data.collate import collate
 from anima_core.training.seeding import seed_step
+from anima_core.training.talk import add
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch, EncodedExample
@@ -41,6 +42,25 @@ class Tally:
         for name, (value, count) in output.metrics.items():
             self.metrics[name][0] += float(value)
             self.metrics[name][1] += float(count)
+
+    def over_ranks(self) -> Tally:
+        """The sum of every process's tally; called by all of them."""
+        sums = add(
+            {
+                "tokens": self.tokens,
+                **{f"total.{name}": value for name, value in self.totals.items()},
+                **{f"sum.{name}": value for name, (value, _) in self.metrics.items()},
+                **{f"count.{name}": count for name, (_, count) in self.metrics.items()},
+            }
+        )
+        whole = Tally(tokens=int(sums.pop("tokens")))
+        for key, value in sums.items():
+            kind, name = key.split(".", maxsplit=1)
+            if kind == "total":
+                whole.totals[name] = value
+            else:
+                whole.metrics[name][kind == "count"] = value
+        return whole
 
     def loss(self, denominators: Mapping[str, float]) -> float:
         """The sum of total / denominator."""
@@ -111,6 +131,21 @@ class StepRunner:
                 self._accelerator.backward(self._mean(output, denominators))
             tally.add(batch, output)
         return tally
+
+    def take_part(self, step: int, batch: Batch, reference: Reference | None) -> Tally:
+        """Take part in a step's exchange of gradients without an example of one's own.
+
+        Args:
+            step: the step's number.
+            batch: an example of another rank, for a gradient of zeros.
+            reference: reference log-probs, or None.
+
+        Returns:
+            A tally of nothing.
+        """
+        output = self._forward(step, 0, batch, reference)
+        self._accelerator.backward(torch.stack(list(output.totals.values())).sum() * 0.0)
+        return Tally()
 
     def _quiet_until(self, last: bool) -> Any:
         """No gradient exchange between ranks before the last micro-batch."""
