@@ -96,3 +96,10 @@ def micro_batches(lengths: Sequence[int], micro_tokens: int) -> list[list[int]]:
             bins[fit].append(index)
             room[fit] -= length
     return [sorted(members) for members in bins]
+
+
+def rows_seen(count: int, batch_size: int, seed: int, steps: int) -> list[int]:
+    """Every example that the first `steps` optimizer steps look at, in the data set's order."""
+    if steps >= steps_per_epoch(count, batch_size):
+        return list(range(count))
+    return sorted({row for s in range(steps) for row in step_rows(count, batch_size, seed, s)})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anima_core.errors import UsageError
 from anima_core.problems import Problem
 from anima_core.training.ranks import sharding_asked
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from anima_core.context import RunContext
     from anima_core.contracts import Attention, Loss
 
@@ -56,3 +59,32 @@ def _process_problems(loss: Loss) -> list[Problem]:
             )
         )
     return found
+
+
+def window_problems(run: RunContext) -> list[Problem]:
+    """What is wrong with a ``--max-length`` past the model's window."""
+    limit, window = run.config.max_length, window_of(run.model_config)
+    if limit is None or limit <= window:
+        return []
+    learned = getattr(run.model_config, "rope_parameters", None) is None
+    return [
+        Problem(
+            "--max-length",
+            f"{limit} is past the model's window of {window} tokens"
+            + (", and it has no position beyond" if learned else ", which it was not trained for"),
+            f"Say {window} or less." if learned else "Add --rope-scaling, or say less.",
+            level="error" if learned else "warning",
+        )
+    ]
+
+
+def window_of(config: PretrainedConfig) -> int:
+    """The model's window in tokens, scaled where RoPE scaling says so."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        if value := getattr(config, name, None):
+            return int(value)
+    raise UsageError(
+        "the model's config does not say how long its window is",
+        where="--max-length",
+        fix="Give --max-length.",
+    )

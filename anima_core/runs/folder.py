@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +45,7 @@ class RunFolder:
         self.manifest = dict(manifest)
         if not self._writes:
             return
-        old = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+        old = self.read_manifest()
         self.manifest = {**manifest, "created": old.get("created", manifest.get("created"))}
         for file in (self._metrics, self._samples):
             if file.is_file():
@@ -70,9 +71,21 @@ class RunFolder:
         for row in rows if self._writes else ():
             _append(self._samples, row)
 
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest as it lies on the disk."""
+        manifest: dict[str, Any] = json.loads(
+            (self.path / "manifest.json").read_text(encoding="utf-8")
+        )
+        return manifest
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every record of ``metrics.jsonl`` so far."""
         return _rows(self._metrics)
+
+    def last_loss(self) -> float | None:
+        """The loss of the last step in ``metrics.jsonl``."""
+        losses = [row["loss"] for row in self.read_metrics() if "loss" in row]
+        return float(losses[-1]) if losses else None
 
     def read_samples(self) -> list[dict[str, Any]]:
         """Every row of ``samples.jsonl`` so far."""
@@ -110,10 +123,54 @@ def check_output(path: Path, *, resume: bool, overwrite: bool) -> None:
     )
 
 
-def clear_output(path: Path) -> None:
-    """Delete a run directory that is to be replaced (checked by `check_output` before)."""
+def check_not_used(output: Path, used: Iterable[Path]) -> None:
+    """Refuse to replace what the new run is made from.
+
+    Args:
+        output: the folder that ``--overwrite`` would replace.
+        used: the model, the starting run and the data.
+
+    Raises:
+        UsageError: one of them lies in the folder.
+    """
+    whole = output.resolve()
+    for path in used:
+        if path.resolve().is_relative_to(whole):
+            raise UsageError(
+                f"{path} lies in {output}, which --overwrite would delete before it is read",
+                where="--output",
+                fix="Name another folder.",
+            )
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Callable[[], None]]:
+    """Set a run directory aside while its successor gets going.
+
+    Yields:
+        Called once the successor has something of its own to keep: the old run is deleted. On
+        an error before that, the old run is put back as it was, or nothing is left.
+    """
+    aside = path.with_name(f".{path.name}.replaced")
     if (path / "manifest.json").is_file():
-        shutil.rmtree(path)
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    settled = False
+
+    def settle() -> None:
+        nonlocal settled
+        settled = True
+        shutil.rmtree(aside, ignore_errors=True)
+
+    try:
+        yield settle
+    except BaseException:
+        if not settled:
+            shutil.rmtree(path, ignore_errors=True)
+            if aside.exists():
+                aside.rename(path)
+        raise
+    settle()
 
 
 def _append(file: Path, record: Mapping[str, Any]) -> None:

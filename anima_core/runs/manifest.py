@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anima_core.runs.resuming import SAME_OPTIONS
+
 if TYPE_CHECKING:
     from anima_core.registry.selection import Selection
     from anima_core.runs.prepared import Prepared
@@ -42,6 +44,7 @@ def manifest_of(prepared: Prepared, model_dir: Path) -> dict[str, Any]:
         "data_sha256": data.sha256 if data else None,
         "template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
         "strategies": strategies_of(prepared.selection),
+        "options": prepared.run.config.model_dump(mode="json", include=set(SAME_OPTIONS)),
         "versions": versions(),
         "processes": prepared.run.world,
         "plan": prepared.plan.to_dict(),
@@ -50,12 +53,14 @@ def manifest_of(prepared: Prepared, model_dir: Path) -> dict[str, Any]:
 
 def strategies_of(selection: Selection) -> Mapping[str, Any]:
     """Every strategy of a run, with its distribution, version, slots and options."""
+    configuring = selection.stack("configure_model")
     return {
         p.strategy: {
             "distribution": p.distribution,
             "version": p.version,
             "slots": [s for s, q in selection.providers.items() if q.strategy == p.strategy],
             "default": p.default,
+            "configures_model": p in configuring,
             "options": selection.strategies[p.strategy].model_dump(mode="json"),
         }
         for p in selection.members

@@ -19,8 +19,8 @@ from anima_core.model.resolve import ModelSource, resolve_model
 from anima_core.problems import Problem
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.selection import Selection, select
-from anima_core.runs.capabilities import capability_problems
-from anima_core.runs.folder import check_output
+from anima_core.runs.capabilities import capability_problems, window_of, window_problems
+from anima_core.runs.folder import check_not_used, check_output
 from anima_core.runs.inherit import inherited_strategies
 from anima_core.runs.memory import estimate_memory
 from anima_core.runs.plan import DataSummary, Plan, SlotLine
@@ -28,6 +28,7 @@ from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
 from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
+from anima_core.training.callbacks import make_trackers
 from anima_core.training.ranks import device_of_rank, rank_and_world
 from anima_core.training.talk import exchange, join, together
 
@@ -137,7 +138,24 @@ class _Preparation:
         config = self.config
         if config.output is not None:
             check_output(config.output, resume=config.resume, overwrite=config.overwrite)
-        sample_prompts(config.sample_prompts)
+        if config.output is not None and config.overwrite:
+            named = [Path(name) for name in (*config.data, *config.eval_data)]
+            used = [self.source.run, self.source.path, *named]
+            check_not_used(config.output, [path for path in used if path is not None])
+        prompts = sample_prompts(config.sample_prompts)
+        make_trackers(config.report_to)
+        self._warn_of_idle_options(watches=bool(prompts or config.eval_data))
+
+    def _warn_of_idle_options(self, *, watches: bool) -> None:
+        """Say which options that were given do nothing in this run."""
+        given, idle = self.request.core, []
+        if given.get("eval_every") is not None and not watches:
+            idle.append(("--eval-every", "Add --eval-data or --sample-prompts."))
+        if given.get("sample_tokens") is not None and not given.get("sample_prompts"):
+            idle.append(("--sample-tokens", "Add --sample-prompts."))
+        self.problems += [
+            Problem(flag, "it does nothing in this run", fix, level="warning") for flag, fix in idle
+        ]
 
     def _try(self, step: Callable[[], T]) -> T | None:
         """Run a step; what a user can mend becomes a problem of the plan."""
@@ -199,6 +217,8 @@ class _Preparation:
         from anima_core.data.notes import data_notes
 
         limit = run.config.max_length or window_of(run.model_config)
+        if sources == run.config.data:
+            self.problems += window_problems(run)
 
         def load() -> tuple[list[EncodedExample], DataSummary]:
             if not sources:
@@ -291,15 +311,3 @@ def configured(run: RunContext, selection: Selection) -> RunContext:
     config = copy.deepcopy(run.model_config)
     selection.call_stack("configure_model", run=run, config=config)
     return replace(run, model_config=config)
-
-
-def window_of(config: PretrainedConfig) -> int:
-    """The model's window in tokens, scaled where RoPE scaling says so."""
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        if value := getattr(config, name, None):
-            return int(value)
-    raise UsageError(
-        "the model's config does not say how long its window is",
-        where="--max-length",
-        fix="Give --max-length.",
-    )

@@ -78,6 +78,14 @@ def adapter_folder(run: Path, adapter: Adapter) -> Path:
     newest = newest_checkpoint(run)
     if newest is not None and (newest[1] / adapter.folder).is_dir():
         return newest[1] / adapter.folder
+    other = "model" if adapter.folder == "adapter" else "adapter"
+    if (run / other).is_dir():
+        raise UsageError(
+            f"the run {run} holds a {other}, and the strategies chosen now want an "
+            f"{adapter.folder}",
+            where="MODEL",
+            fix=f"Name {run / 'model'} as MODEL." if other == "model" else "Use its strategies.",
+        )
     raise UsageError(
         f"the run {run} holds no {adapter.folder}/ and no checkpoint with one",
         where="MODEL",
@@ -89,7 +97,6 @@ def checkpoint_gradients(model: Any) -> None:
     """Recompute activations in the backward pass, without reentrant autograd."""
     inner = unwrap(model)
     inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    inner.config.use_cache = False
 
 
 def _check_trainable(adapter: Adapter, selection: Selection) -> None:

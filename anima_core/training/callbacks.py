@@ -63,7 +63,7 @@ class Events:
         from transformers import TrainerControl, TrainerState
         from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 
-        trackers = _trackers(run.config.report_to)
+        trackers = make_trackers(run.config.report_to)
         self._args = arguments
         self._handler = CallbackHandler(
             [DefaultFlowCallback, *trackers, *callbacks], model, tokenizer, optimizer, schedule
@@ -114,12 +114,21 @@ class Events:
         self._control = self._handler.on_log(self._args, self._state, self._control, logs)
 
 
-def _trackers(names: Sequence[str]) -> list[Any]:
+def make_trackers(names: Sequence[str]) -> list[Any]:
+    """Trackers by transformers' names.
+
+    Raises:
+        UsageError: there is no such tracker, or its package is not installed.
+    """
+    if not names:
+        return []
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
     try:
-        return list(get_reporting_integration_callbacks(list(names)))
+        return [make() for make in get_reporting_integration_callbacks(list(names))]
     except (ValueError, RuntimeError, ImportError) as error:
         raise UsageError(
-            f"no such tracker: {error}", where="--report-to", fix="Install it, or leave it out."
+            f"it cannot report there: {error}",
+            where="--report-to",
+            fix="Install it, or leave it out.",
         ) from error

@@ -72,5 +72,14 @@ def load_checkpoint(folder: Path, trained: Trained) -> None:
     trained.adapter.load(folder / trained.adapter.folder)
     trained.optimizer.load_state_dict(load_state(folder, "optimizer"))
     trained.schedule.load_state_dict(load_state(folder, "schedule"))
+    _follow_schedule(trained.optimizer, trained.schedule)
     if hasattr(trained.loss, "load_state_dict") and (folder / "loss.json").is_file():
         trained.loss.load_state_dict(load_state(folder, "loss"))
+
+
+def _follow_schedule(optimizer: Any, schedule: Any) -> None:
+    """Set the next step's rate from the schedule as it is now: a run may have got longer."""
+    for group, base, factor in zip(
+        optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+    ):
+        group["lr"] = base * factor(schedule.last_epoch)

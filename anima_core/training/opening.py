@@ -6,9 +6,10 @@ from pathlib import Path
 
 from anima_core.config.dump import dump_run_file
 from anima_core.errors import UsageError
-from anima_core.runs.folder import RunFolder, clear_output
+from anima_core.runs.folder import RunFolder
 from anima_core.runs.manifest import manifest_of
 from anima_core.runs.prepared import Prepared
+from anima_core.runs.resuming import check_same_run
 from anima_core.training.checkpoint import newest_checkpoint
 from anima_core.training.ranks import is_main
 from anima_core.training.talk import exchange, from_main, together
@@ -39,23 +40,30 @@ def check_agreement(prepared: Prepared) -> None:
         raise error
 
 
-def open_run(prepared: Prepared, output: Path, model_dir: Path) -> tuple[RunFolder, int]:
-    """Create the run directory, or go on with it; the step to start from."""
+def step_to_start_from(prepared: Prepared, output: Path) -> int:
+    """The step of the checkpoint that ``--resume`` goes on from, or 0."""
+    return from_main(lambda: _newest_step(output)) if prepared.run.config.resume else 0
+
+
+def open_run(prepared: Prepared, output: Path, model_dir: Path, step: int) -> RunFolder:
+    """Create the run directory, or go on with it after `step`.
+
+    Raises:
+        UsageError: the checkpoint is of another run than the one that was asked for.
+    """
     config = prepared.run.config
     folder = RunFolder(output, writes=is_main())
-    step = from_main(lambda: _newest_step(output)) if config.resume else 0
 
     def start() -> None:
         manifest = manifest_of(prepared, model_dir)
         if step:
+            check_same_run(folder.read_manifest(), manifest, step)
             folder.reopen(manifest, step)
             return
-        if is_main():
-            clear_output(output)
         folder.create(dump_run_file(config, prepared.selection.named), manifest)
 
     together(start)
-    return folder, step
+    return folder
 
 
 def _newest_step(output: Path) -> int:

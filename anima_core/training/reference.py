@@ -49,6 +49,7 @@ def reference_for(
     facts: Mapping[str, Any],
     module: Any,
     *,
+    rows: Sequence[int],
     device: str,
     micro_tokens: int,
     reporter: Reporter,
@@ -62,6 +63,7 @@ def reference_for(
         examples: the data set.
         facts: everything that the log-probs depend on; a hash of it is the cache's key.
         module: what runs the model; called without a gradient, in evaluation mode.
+        rows: the examples whose log-probs will be asked for; those of others are NaN.
         device: where batches go.
         micro_tokens: tokens in flight at once.
         reporter: hears of the progress.
@@ -75,7 +77,7 @@ def reference_for(
     if logps is not None and everywhere:
         reporter.note("reference log-probs read from the cache")
         return Reference(logps, counts)
-    made = _compute(examples, counts, module, device, micro_tokens, reporter, stop)
+    made = _compute(examples, rows, module, device, micro_tokens, reporter, stop)
     together(lambda: _write(folder, made, facts) if local_rank() == 0 else None)
     reporter.note("reference log-probs computed")
     return Reference(made, counts)
@@ -83,7 +85,7 @@ def reference_for(
 
 def _compute(
     examples: Sequence[EncodedExample],
-    counts: Sequence[int],
+    rows: Sequence[int],
     module: Any,
     device: str,
     micro_tokens: int,
@@ -92,10 +94,11 @@ def _compute(
 ) -> torch.Tensor:
     from anima_core.training.step import cut
 
+    counts = [example.supervised for example in examples]
     starts = [0, *accumulate(counts)]
     logps = torch.zeros(starts[-1], dtype=torch.float32)
     rank, world = rank_and_world()
-    batches = cut(examples, range(len(examples)), micro_tokens)
+    batches = cut(examples, rows, micro_tokens)
     own = sum(batch.examples for batch in batches[rank::world])
     module.eval()
     with torch.no_grad(), reporter.stage("reference log-probs", own) as done:
@@ -108,7 +111,10 @@ def _compute(
                 ):
                     logps[starts[row] : starts[row + 1]] = part
                 done(batch.examples)
-    return add_tensor(logps)
+    logps = add_tensor(logps)
+    for row in set(range(len(examples))) - set(rows):
+        logps[starts[row] : starts[row + 1]] = float("nan")
+    return logps
 
 
 def _read(folder: Path, count: int) -> torch.Tensor | None:

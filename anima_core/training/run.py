@@ -7,15 +7,17 @@ directory and answers the sample prompts; what fails in one fails in all.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anima_core.cache import whole_folder
+from anima_core.data.batching import rows_seen
 from anima_core.errors import DivergedError, InterruptedRunError, UsageError
 from anima_core.model.folder import model_folder
-from anima_core.runs.folder import RunFolder, State, check_output
+from anima_core.runs.folder import RunFolder, State, check_output, replaced
 from anima_core.runs.manifest import fingerprint, now, strategies_of, versions
 from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
@@ -29,7 +31,7 @@ from anima_core.training.checkpoint import (
     save_checkpoint,
 )
 from anima_core.training.evaluate import evaluate
-from anima_core.training.opening import check_agreement, open_run
+from anima_core.training.opening import check_agreement, open_run, step_to_start_from
 from anima_core.training.ranks import is_main
 from anima_core.training.reference import Reference, reference_for
 from anima_core.training.samples import take_samples
@@ -69,16 +71,24 @@ def train(prepared: Prepared, reporter: Reporter) -> RunResult:
     prompts = together(lambda: sample_prompts(config.sample_prompts))
     with reporter.stage("fetching weights", None):
         model_dir = first_here(lambda: model_folder(prepared.source, weights=True))
-    folder, start = open_run(prepared, output, model_dir)
-    try:
-        with stop_signals() as stop, ExitStack() as patches:
-            training = _Training(prepared, folder, reporter, stop, prompts)
-            result = training.carry_out(start, patches)
-    except BaseException as error:
-        folder.mark(_state_after(error), finished=now(), error=str(error) or type(error).__name__)
-        raise
-    together(lambda: _close(folder, result))
+    start = step_to_start_from(prepared, output)
+    with ExitStack() as outer:
+        settle = _nothing if start or not is_main() else outer.enter_context(replaced(output))
+        folder = open_run(prepared, output, model_dir, start)
+        try:
+            with stop_signals() as stop, ExitStack() as patches:
+                training = _Training(prepared, folder, reporter, stop, prompts, settle)
+                result = training.carry_out(start, patches)
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            folder.mark(_state_after(error), finished=now(), error=reason)
+            raise
+        together(lambda: _close(folder, result))
     return result
+
+
+def _nothing() -> None:
+    return None
 
 
 def _close(folder: RunFolder, result: RunResult) -> None:
@@ -105,12 +115,14 @@ class _Training:
         reporter: Reporter,
         stop: StopSignal,
         prompts: list[str],
+        settle: Callable[[], None],
     ) -> None:
         self.prepared = prepared
         self.folder = folder
         self.reporter = reporter
         self.stop = stop
         self.prompts = prompts
+        self.settle = settle
         self.selection = prepared.selection
         self.total = prepared.plan.steps
         self.last_loss: float | None = None
@@ -133,10 +145,12 @@ class _Training:
         if start:
             checkpoint = checkpoint_folder(self.folder.path, start)
             together(lambda: load_checkpoint(checkpoint, self.trained))
+            self.last_loss = self.folder.last_loss()
             self.reporter.note(f"resumed after step {start}")
         else:
             self._watch(0)
         self.stop.raise_if_asked()
+        self.settle()
         steps = self._train(start)
         self._watch_end(steps)
         from_main(self._save_result)
@@ -192,17 +206,22 @@ class _Training:
     def _reference(self, examples: list[Any], which: str) -> Reference | None:
         if not self.prepared.loss.uses_reference or not examples:
             return None
+        rows: Sequence[int] = range(len(examples))
+        if which == "data_sha256":
+            config = self.run.config
+            rows = rows_seen(len(examples), config.batch_size, config.seed, self.total)
         return reference_for(
             examples,
-            self._reference_facts(which),
+            self._reference_facts(which, rows),
             self.module,
+            rows=rows,
             device=self.run.device,
             micro_tokens=self.run.config.micro_tokens,
             reporter=self.reporter,
             stop=self.stop,
         )
 
-    def _reference_facts(self, which: str) -> dict[str, Any]:
+    def _reference_facts(self, which: str, rows: Sequence[int]) -> dict[str, Any]:
         """Everything that reference log-probs depend on."""
         plan, source = self.prepared.plan, self.prepared.source
         data = plan.data if which == "data_sha256" else plan.eval_data
@@ -212,6 +231,7 @@ class _Training:
         start = fingerprint(adapter_folder(source.run, self.adapter)) if source.run else None
         return {
             "data": data.sha256 if data else None,
+            "rows": list(rows) if data and len(rows) < data.examples else "all",
             "model": self.folder.manifest["model"]["sha256"],
             "start": start,
             "dtype": self.run.dtype,

@@ -41,7 +41,7 @@ class StopSignal:
             raise InterruptedRunError(
                 number,
                 f"interrupted by {signal.Signals(number).name} before the first step",
-                fix="Run the same command again with --resume or --overwrite.",
+                fix="Run the same command again.",
             )
 
 

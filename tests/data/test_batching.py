@@ -91,3 +91,11 @@ def test_a_long_example_goes_alone() -> None:
 def test_micro_batches_refuse_a_limit_of_nothing() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         micro_batches([1], 0)
+
+
+def test_rows_seen_are_those_of_the_steps() -> None:
+    from anima_core.data.batching import rows_seen
+
+    assert rows_seen(10, 4, 1, 2) == sorted({*step_rows(10, 4, 1, 0), *step_rows(10, 4, 1, 1)})
+    assert len(rows_seen(10, 4, 1, 2)) == 8
+    assert rows_seen(10, 4, 1, 3) == rows_seen(10, 4, 1, 99) == list(range(10))
