@@ -47,6 +47,15 @@ def plain_logps(hidden: torch.Tensor, head: Head, target: torch.Tensor) -> torch
     """Log-probs of targets; see `anima_core.TokenLogps` for shapes."""
     import torch
 
+    logps = torch.log_softmax(logits_of(hidden, head), dim=-1)
+    wanted = target if target.ndim == 2 else target[:, None]
+    return logps.gather(1, wanted).view(target.shape)
+
+
+def logits_of(hidden: torch.Tensor, head: Head) -> torch.Tensor:
+    """Logits by `Head`'s formula: hidden ``[..., H]`` to ``[..., V]``, float32 or float64."""
+    import torch
+
     logits = torch.nn.functional.linear(hidden, head.weight.to(hidden.dtype))
     if logits.dtype != torch.float64:
         logits = logits.float()
@@ -55,6 +64,4 @@ def plain_logps(hidden: torch.Tensor, head: Head, target: torch.Tensor) -> torch
     logits = logits * head.scale
     if head.softcap is not None:
         logits = head.softcap * torch.tanh(logits / head.softcap)
-    logps = torch.log_softmax(logits, dim=-1)
-    wanted = target if target.ndim == 2 else target[:, None]
-    return logps.gather(1, wanted).view(target.shape)
+    return logits

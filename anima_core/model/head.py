@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anima_core.contracts import Head
 from anima_core.errors import UsageError
+from anima_core.loss.plain import logits_of
 
 if TYPE_CHECKING:
     import torch
@@ -66,14 +67,9 @@ def check_head(model: PreTrainedModel) -> None:
         with torch.no_grad():
             hidden = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
             own = model(input_ids=ids, use_cache=False).logits.float()
-            logits = torch.nn.functional.linear(hidden, head.weight.to(hidden.dtype), None).float()
+            logits = logits_of(hidden, head)
     finally:
         model.train(training)
-    if head.bias is not None:
-        logits = logits + head.bias.float()
-    logits = logits * head.scale
-    if head.softcap is not None:
-        logits = head.softcap * torch.tanh(logits / head.softcap)
     tolerance = 1e-3 if hidden.dtype == torch.float32 else 5e-2
     if not torch.allclose(logits, own, rtol=tolerance, atol=tolerance * float(own.abs().max())):
         raise UsageError(

@@ -96,7 +96,8 @@ def adapter_folder(run: Path, adapter: Adapter) -> Path:
 def checkpoint_gradients(model: Any) -> None:
     """Recompute activations in the backward pass, without reentrant autograd."""
     inner = unwrap(model)
-    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with quiet_libraries():  # deprecated in 5.23 for a name that 5.0 does not have
+        inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _check_trainable(adapter: Adapter, selection: Selection) -> None:
