@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent))
+pytest_plugins = ("overlay",)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from anima_core.cli.common import Debug, Disabled, Json, check_left_out, settle
+from anima_core.cli.plugins.commands import plugins_app
 from anima_core.version import __version__
 
 if TYPE_CHECKING:
     from anima_core.cli.train import CommandLine
 
-Disabled = Annotated[
-    list[str] | None,
-    typer.Option("--no-plugin", metavar="DIST", help="Leave out a distribution's strategies."),
-]
-Json = Annotated[bool, typer.Option("--json", help="As JSON, for machines.")]
 RUN_COMMANDS = {
     "train": "Train a model on data.",
     "plan": "Say what a run would do, without reading a weight.",
 }
 
 LEFT_OUT = "\n\nMODEL and DATA may be left out where --config says them."
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 def run_app(words: Sequence[str]) -> None:
@@ -67,10 +62,7 @@ def build_app(command: str = "", line: CommandLine | None = None) -> typer.Typer
             _run_command(name, line if name == command else None)
         )
     app.command("generate", help="Answer a prompt with a model or a run.")(_generate)
-    plugins = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
-    plugins.callback()(_plugins)
-    plugins.command("list", help="List every strategy that is offered.")(_plugins_list)
-    app.add_typer(plugins, name="plugins", help="What is installed.")
+    app.add_typer(plugins_app(), name="plugins", help="What is installed.")
     app.command("doctor", help="Look at this machine, and say what is wrong with it.")(_doctor)
     return app
 
@@ -97,7 +89,7 @@ def _run_command(name: str, line: CommandLine | None) -> Callable[..., Any]:
     from anima_core.cli.train import run_plan, run_train
 
     def run(**values: Any) -> None:
-        _settle(bool(values["debug"]))
+        settle(bool(values["debug"]))
         request = line.request(values)
         if name == "train":
             raise typer.Exit(run_train(request))
@@ -130,7 +122,7 @@ def _generate(
     debug: Debug = False,
 ) -> None:
     """Answer a prompt on standard output."""
-    _settle(debug)
+    settle(debug)
     from anima_core.generation import generate
 
     answer = generate(
@@ -146,36 +138,10 @@ def _generate(
     typer.echo(answer)
 
 
-def _plugins() -> None:
-    """What is installed."""
-
-
-def _plugins_list(no_plugin: Disabled = None, json: Json = False, debug: Debug = False) -> None:
-    """List every strategy that is offered."""
-    from anima_core.cli.plugins import list_plugins
-
-    del debug  # read by main
-    _check(no_plugin)
-    raise typer.Exit(list_plugins(no_plugin or [], machine=json))
-
-
 def _doctor(no_plugin: Disabled = None, json: Json = False, debug: Debug = False) -> None:
     """Look at this machine."""
-    _settle(debug)
+    settle(debug)
     from anima_core.cli.doctor import run_doctor
 
-    _check(no_plugin)
+    check_left_out(no_plugin)
     raise typer.Exit(run_doctor(no_plugin or [], machine=json))
-
-
-def _check(no_plugin: list[str] | None) -> None:
-    if no_plugin:
-        from anima_core.cli.refuse import check_disabled
-
-        check_disabled(no_plugin)
-
-
-def _settle(debug: bool) -> None:
-    from anima_core.cli.quiet import settle_libraries
-
-    settle_libraries(debug=debug)

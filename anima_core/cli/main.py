@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     """Build the parser for what is asked, and parse."""
     if words[:2] == ["plugins", "list"] and words[2:] in ([], ["--json"]):
-        from anima_core.cli.plugins import list_plugins
+        from anima_core.cli.plugins.listing import list_plugins
 
         return list_plugins([], machine="--json" in words)  # needs no parser: a third of the time
     from anima_core.cli.app import run_app

@@ -1,0 +1,136 @@
+"""Environments laid over the installed one: real installed distributions, and never a second torch.
+
+A pytest plugin (see ``pytest_plugins`` in ``conftest.py``) with the fixtures `overlay` and
+`core_overlay`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("anima_adapt", "_anima_adapt", "anima_core", "anima_qlora", "anima_dpo", "anima_longctx")
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A virtual environment whose packages are links to those of the running one.
+
+    Attributes:
+        folder: the environment.
+    """
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables under which the environment's commands come first on the path."""
+        without = {"PYTHONPATH", "PYTHONHOME", "ANIMA_DISABLE_PLUGINS", "NO_COLOR", "FORCE_COLOR"}
+        kept = {name: value for name, value in os.environ.items() if name not in without}
+        path = f"{self.folder / 'bin'}{os.pathsep}{kept.get('PATH', '')}"
+        return {**kept, "PATH": path, "VIRTUAL_ENV": str(self.folder), "OMP_NUM_THREADS": "1"}
+
+    def install(self, *sources: Path, editable: bool = False) -> None:
+        """Install source folders or wheels: no dependency, no isolated build, no index."""
+        words = [part for source in sources for part in (["-e"] * editable + [str(source)])]
+        command = [
+            sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python,
+            "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", *words,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def run(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        code: int | None = 0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment.
+
+        Args:
+            words: the command line; its first word is looked for in the environment first.
+            cwd: where; the environment's folder when None.
+            environment: further variables.
+            code: the exit code that is expected; any when None.
+        """
+        inside = self.folder / "bin" / words[0]
+        command = [str(inside if inside.exists() else words[0]), *map(str, words[1:])]
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.folder,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def anima(
+        self, *words: str | Path, cwd: Path | None = None, code: int | None = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `anima`."""
+        return self.run("python", "-m", "anima_core", *words, cwd=cwd, code=code)
+
+
+def make_overlay(folder: Path, *, plugins: bool) -> Overlay:
+    """Make one; with the bundled plugins, or with the core as the only package of ours."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = folder / "lib" / version / "site-packages"
+    for packages in sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}):
+        for entry in sorted(Path(packages).iterdir()):
+            link = site / entry.name
+            ours = entry.name.startswith(OURS) or entry.suffix == ".pth"
+            if not ours and not link.exists():
+                link.symlink_to(entry)
+    names = ["pytest", "ruff", "mypy"]
+    for name in names:
+        if (script := Path(sys.executable).parent / name).exists():
+            text = f'#!/bin/sh\nexec "{folder / "bin" / "python"}" -m {name} "$@"\n'
+            (folder / "bin" / name).write_text(text, encoding="utf-8")
+            (folder / "bin" / name).chmod(script.stat().st_mode)
+    made = Overlay(folder)
+    bundled = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+    made.install(ROOT, *(bundled if plugins else []), editable=True)
+    return made
+
+
+@pytest.fixture
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Overlay:
+    """An environment with the core and the bundled plugins, for this test alone."""
+    return make_overlay(tmp_path_factory.mktemp("overlay") / "env", plugins=True)
+
+
+@pytest.fixture
+def core_overlay(tmp_path_factory: pytest.TempPathFactory) -> Overlay:
+    """An environment with the core and no plugin, for this test alone."""
+    return make_overlay(tmp_path_factory.mktemp("overlay") / "env", plugins=False)
+
+
+@pytest.fixture(scope="module")
+def new_overlay(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[bool], Overlay]:
+    """Make an environment that several tests of a module share; the argument: with plugins?"""
+
+    def make(plugins: bool) -> Overlay:
+        return make_overlay(tmp_path_factory.mktemp("overlay") / "env", plugins=plugins)
+
+    return make
