@@ -79,7 +79,7 @@ def _base(argv: Sequence[str]) -> RunRequest:
     configs = [f.value for f in early if f.name == "--config" and f.value]
     check_disabled(disabled)
     request = read_run_file(configs[-1]) if configs else RunRequest(core={})
-    return RunRequest(request.core, request.strategies, disabled=disabled)
+    return replace(request, disabled=disabled)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from anima_core.config.core import NOT_IN_RUN_FILE, CoreOptions
-from anima_core.config.paths import absolute
+from anima_core.config.paths import absolute, home_expanded
 from anima_core.config.run_file import STRATEGIES
 from anima_core.config.text import NONE
 from anima_core.registry.names import snake, split_reference
@@ -71,7 +71,7 @@ def _options(options: BaseModel) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A value as YAML's own types."""
     if isinstance(value, Path):
-        return str(value.expanduser().absolute())
+        return str(home_expanded(value).absolute())
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

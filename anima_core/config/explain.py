@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], flag: Callable[[str], str], owner: str
+    error: ValidationError,
+    model: type[BaseModel],
+    flag: Callable[[str], str],
+    owner: str,
+    places: Mapping[str, str] | None = None,
 ) -> UsageError:
     """Every fault of some options, the first one's flag as the place.
 
@@ -23,6 +27,7 @@ def explain(
         model: the options' model.
         flag: how a field is written on the command line.
         owner: what to call the options as a whole, for a fault that concerns none alone.
+        places: where a field's value came from, when not from the command line.
     """
     by_field: dict[str, list[Mapping[str, Any]]] = {}
     for detail in error.errors(include_url=False):
@@ -31,6 +36,11 @@ def explain(
     faults = [
         _fault(field, details, model, flag, owner) if field else (owner, _expected(details), "")
         for field, details in by_field.items()
+    ]
+    came_from = [(places or {}).get(field) for field in by_field]
+    faults = [
+        (f"{place}: {where}" if place else where, what, fix)
+        for place, (where, what, fix) in zip(came_from, faults, strict=True)
     ]
     (where, what, fix), *others = faults
     for other_where, other_what, other_fix in others:

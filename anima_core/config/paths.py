@@ -40,7 +40,7 @@ def absolute(option: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [absolute(option, item) for item in value]
     if isinstance(value, Path):
-        return str(value.expanduser().absolute())
+        return str(home_expanded(value).absolute())
     if option in _MAYBE_PATHS and isinstance(value, str):
         return str(_join(Path.cwd(), value)) if _exists(option, Path.cwd(), value) else value
     return value
@@ -75,4 +75,14 @@ def _is_relative(value: Any) -> bool:
 def _join(folder: Path, value: str) -> Path:
     import os
 
-    return Path(os.path.normpath(folder / Path(value).expanduser()))
+    return Path(os.path.normpath(folder / home_expanded(value)))
+
+
+def home_expanded(value: str | Path) -> Path:
+    """A path with a leading ``~`` made this user's home; ``~nobody`` is left as it is.
+
+    `Path.expanduser` raises where there is no such user, and a prompt may begin with anything.
+    """
+    import os
+
+    return Path(os.path.expanduser(value))  # noqa: PTH111 - see above

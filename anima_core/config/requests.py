@@ -32,7 +32,7 @@ def core_options(request: RunRequest) -> CoreOptions:
     try:
         return CoreOptions.model_validate(from_text(CoreOptions, given))
     except ValidationError as error:
-        raise explain(error, CoreOptions, core_flag, "anima train") from error
+        raise explain(error, CoreOptions, core_flag, "anima train", request.places) from error
 
 
 def merge(base: RunRequest, over: RunRequest) -> RunRequest:
@@ -52,12 +52,26 @@ def merge(base: RunRequest, over: RunRequest) -> RunRequest:
         core.pop("steps", None)
     disabled = tuple(dict.fromkeys((*base.disabled, *over.disabled)))
     _refuse_a_rate_for_another_loss(base, over, disabled)
+    strategies, notes = _merge_strategies(base.strategies, over.strategies, disabled)
     return RunRequest(
         core=core,
-        strategies=_merge_strategies(base.strategies, over.strategies, disabled),
+        strategies=strategies,
         argv=over.argv or base.argv,
         disabled=disabled,
+        places=_places_left(base, over),
+        notes=(*base.notes, *over.notes, *notes),
     )
+
+
+def _places_left(base: RunRequest, over: RunRequest) -> dict[str, str]:
+    """Where the values of `base` stand that `over` does not replace."""
+    replaced = {name for name, value in over.core.items() if value is not None} | {
+        f"{split_reference(key)[1]}.{option}"
+        for key, options in over.strategies.items()
+        for option in options
+    }
+    kept = {key: place for key, place in base.places.items() if key not in replaced}
+    return {**kept, **over.places}
 
 
 Requested = Mapping[str, Mapping[str, Any]]
@@ -80,16 +94,30 @@ def _refuse_a_rate_for_another_loss(
         )
 
 
-def _merge_strategies(base: Requested, over: Requested, disabled: Iterable[str]) -> Requested:
+def _merge_strategies(
+    base: Requested, over: Requested, disabled: Iterable[str]
+) -> tuple[Requested, list[str]]:
+    """The strategies of both, and a sentence for each that was replaced with its options."""
     if not base or not over:
-        return {**base, **over}
+        return {**base, **over}, []
     keys = {key: _same(key, base) for key in over}
     added = [key for key, same in keys.items() if same is None]
     replaced = _replaced(base, added, disabled) - {s for s in keys.values() if s is not None}
     merged = {name: dict(options) for name, options in base.items() if name not in replaced}
     for key, same in keys.items():
         merged.setdefault(same or key, {}).update(over[key])
-    return merged
+    notes = [
+        f"{name} of the run file, with {_listed(base[name])}, gives way to --{key}"
+        for name in base
+        if name in replaced and base[name]
+        for key in added
+        if name in _replaced(base, [key], disabled)
+    ]
+    return merged, notes
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{kebab(name)} {value}" for name, value in options.items())
 
 
 def _same(key: str, base: Requested) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from anima_core.config.core import CoreOptions
-from anima_core.config.paths import anchored, anchored_option
+from anima_core.config.paths import anchored, anchored_option, home_expanded
 from anima_core.errors import UsageError
 from anima_core.registry.names import did_you_mean, kebab, snake, split_reference
 from anima_core.runs.request import RunRequest
@@ -32,7 +32,7 @@ def read_run_file(path: Path | str) -> RunRequest:
     Raises:
         UsageError: naming file and line: no such file, no YAML, an unknown key, a key twice.
     """
-    file = Path(path).expanduser()
+    file = home_expanded(path)
     values, lines = _parse(file)
     folder = file.resolve().parent
     known = [*CoreOptions.model_fields, STRATEGIES]
@@ -48,7 +48,20 @@ def read_run_file(path: Path | str) -> RunRequest:
         for key, value in values.items()
         if key != STRATEGIES and value is not None
     }
-    return RunRequest(core, _strategies(values.get(STRATEGIES), file, lines, folder))
+    strategies = _strategies(values.get(STRATEGIES), file, lines, folder)
+    return RunRequest(core, strategies, places=_places(file, lines))
+
+
+def _places(file: Path, lines: Lines) -> dict[str, str]:
+    """Where each value stands, by core option or by strategy and option."""
+    places = {}
+    for key, line in lines.items():
+        if len(key) == 1:
+            places[key[0]] = f"{file}:{line}"
+        elif key[0] == STRATEGIES and len(key) == 3:
+            strategy = split_reference(key[1])[1]
+            places[f"{strategy}.{snake(key[2])}"] = f"{file}:{line}"
+    return places
 
 
 def _strategies(value: Any, file: Path, lines: Lines, folder: Path) -> dict[str, dict[str, Any]]:

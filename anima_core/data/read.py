@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from anima_core.config.paths import home_expanded
 from anima_core.contracts import Record
 from anima_core.data import tables, texts
 from anima_core.data.hub import read_hub
@@ -74,7 +75,7 @@ def read_sources(sources: Sequence[str]) -> Iterator[Record]:
 
 
 def _reader(source: str) -> Callable[[str], Iterator[Record]]:
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     suffix = path.suffix.lower()
     if path.is_dir():
         raise DataError("is a folder", where=source, fix=f"name its files, e.g. {source}/*.jsonl")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from anima_core.config.paths import home_expanded
 from anima_core.contracts import Record
 from anima_core.data.texts import lines
 from anima_core.errors import DataError
@@ -77,7 +78,7 @@ def read_parquet(source: str) -> Iterator[Record]:
 
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(Path(source).expanduser()) as table:
+        with pyarrow.parquet.ParquetFile(home_expanded(source)) as table:
             for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
                 for fields in batch.to_pylist():
                     number += 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
+from anima_core.config.paths import home_expanded
 from anima_core.contracts import Record
 from anima_core.data.place import place
 from anima_core.errors import DataError
@@ -23,7 +23,7 @@ def lines(source: str) -> Iterator[str]:
         DataError: it cannot be opened, or a line is not UTF-8; the message names the line.
     """
     try:
-        with Path(source).expanduser().open("rb") as stream:
+        with home_expanded(source).open("rb") as stream:
             for number, raw in enumerate(stream, 1):
                 text = _decode(raw, source, number)
                 yield text.removeprefix(_BOM) if number == 1 else text
@@ -71,7 +71,7 @@ def read_json(source: str) -> Iterator[Record]:
     The text is held once and objects are parsed one at a time; a record's `line` is its number.
     """
     try:
-        raw = Path(source).expanduser().read_bytes()
+        raw = home_expanded(source).read_bytes()
     except OSError as error:
         raise _unreadable(source, error) from None
     text = _decode(raw, source, 1).removeprefix(_BOM)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from anima_core.config.paths import home_expanded
 from anima_core.errors import SetupError, UsageError
 
 DEMO = "demo"
@@ -43,7 +44,7 @@ def resolve_model(given: str) -> ModelSource:
         UsageError: there is nothing there, or a folder that holds neither a model nor a run.
         SetupError: the demo model's package is not installed.
     """
-    folder = Path(given).expanduser()
+    folder = home_expanded(given)
     if folder.is_dir() and (folder / "manifest.json").is_file():
         manifest = read_manifest(folder)
         base = resolve_model(str(manifest["model"]["base"]))

@@ -92,7 +92,7 @@ class _Preparation:
         self.source = source
         self.selection = selection
         self.reporter = reporter
-        self.problems: list[Problem] = []
+        self.problems = [Problem("--config", note, level="note") for note in request.notes]
         self.notes: dict[str, str] = {}
         self.rate_reason = "asked for"
         self.config = self._with_learning_rate(config)

@@ -16,9 +16,14 @@ class RunRequest:
         strategies: the strategies that were named, in order, with the options given to each.
         argv: the command line, for the manifest.
         disabled: distributions whose strategies are not to be used.
+        places: where a run file gives a value, as ``file:line``, by core option
+            (``batch_size``) or by strategy and option (``lora.rank``).
+        notes: what putting requests together left out, for the plan.
     """
 
     core: Mapping[str, Any]
     strategies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
     disabled: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

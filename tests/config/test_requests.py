@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anima_core.config.requests import core_options, merge
+from anima_core.config.run_file import read_run_file
 from anima_core.errors import UsageError
 from anima_core.runs.request import RunRequest
 
@@ -84,3 +85,22 @@ def test_a_fault_names_the_flag(core, where, what):
 def test_absent_and_empty_options_take_their_default():
     resolved = core_options(request(model="m", steps=None, seed="7"))
     assert (resolved.steps, resolved.seed, resolved.batch_size) == (None, 7, 16)
+
+
+def test_options_that_go_with_a_replaced_strategy_are_noted(distribute, good_strategy):
+    distribute("fake-a", good_strategy, {"one": "Good", "other": "Good"})
+    merged = merge(request({"one": {"beta": 1}}), request({"other": {}, "plain": {}}))
+    assert merged.notes == ("one of the run file, with beta 1, gives way to --other",)
+    assert merge(request({"one": {}}), request({"other": {}})).notes == ()
+
+
+def test_a_fault_of_a_run_file_names_its_line(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("model: m\nbatch_size: many\n", encoding="utf-8")
+    from_file = read_run_file(file)
+    with pytest.raises(UsageError) as caught:
+        core_options(from_file)
+    assert caught.value.where == f"{file}:2: --batch-size"
+    with pytest.raises(UsageError) as caught:
+        core_options(merge(from_file, request(batch_size="none at all")))
+    assert caught.value.where == "--batch-size"

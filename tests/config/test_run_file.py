@@ -11,6 +11,7 @@ from pydantic import Field
 
 from anima_core.config.core import NOT_IN_RUN_FILE, CoreOptions
 from anima_core.config.dump import dump_run_file
+from anima_core.config.paths import absolute, home_expanded
 from anima_core.config.requests import core_options
 from anima_core.config.run_file import read_run_file
 from anima_core.errors import UsageError
@@ -193,3 +194,8 @@ def test_what_is_written_reads_back_exactly(tmp_path, core, options):
 
     assert core_options(request) == config
     assert build_options("my-sample", Sample, request.strategies["my-sample"]) == sample
+
+
+def test_a_tilde_that_is_nobodys_home_is_text():
+    assert absolute("sample_prompts", ("~0",)) == ["~0"]
+    assert home_expanded("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
