@@ -34,6 +34,7 @@ HOOK_API = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a method of a strategy as its answer to the hook whose name it bears."""
 
 
 @dataclass(frozen=True)
