@@ -112,8 +112,10 @@ class Loss(Protocol):
         data: the examples it wants: ``"completion"`` or ``"preference"``.
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too.
-        needs: what the kernel must hand it; every kernel of this version gives ``"logps"``, and
-            a loss that needs more is refused before anything loads.
+        needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
+            ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`).
+            ``"hidden"`` is kept for later: such a loss is refused before anything loads, and so
+            is one whose need the `token_logps` strategy does not declare in ``gives``.
         uses_reference: whether it wants the log-probs of the model as training starts.
     """
 
@@ -137,8 +139,32 @@ class Loss(Protocol):
 
         Args:
             batch: the examples.
-            logps: log-probs of ``batch.targets``, ``[S]`` float32, differentiable.
-            reference: the reference model's log-probs, ``[S]`` float32, or None.
+            logps: log-probs of ``batch.targets``, ``[S]`` float32, differentiable; of the tokens
+                that `TopkLoss.wanted` named, ``[S, K]``, where it needs ``"topk"``. They are
+                normalised over the whole vocabulary.
+            reference: the reference model's log-probs of ``batch.targets``, ``[S]`` float32, or
+                None.
+        """
+        ...
+
+
+class TopkLoss(Loss, Protocol):
+    """A loss with ``needs = "topk"``: it compares several tokens at each target's place.
+
+    Distillation is the example: it asks for the target and for what a teacher finds likely. The
+    core calls ``wanted(batch)``, then the kernel, then the loss, once for every micro-batch. With
+    ``scope = "step"`` it asks before each of the step's two passes, and K must be the same for
+    every micro-batch; the loss is then called with the whole step as one batch.
+    """
+
+    def wanted(self, batch: Batch) -> torch.Tensor:
+        """The tokens whose log-probs the loss is to be given.
+
+        Called inside the forward pass, so the same batch must give the same answer.
+
+        Returns:
+            Token ids, ``[S, K]`` int64 on the batch's device; one row for each of
+            ``batch.targets``. A token may stand twice in a row.
         """
         ...
 

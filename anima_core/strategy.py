@@ -43,6 +43,9 @@ class Strategy(Protocol):
             trained, and so must be kept in float32.
         loads_quantized: on a ``load_model`` strategy, whether the weights it loads cannot be
             trained themselves.
+        gives: on a ``token_logps`` strategy, what its kernel can hand a loss (`Loss.needs`):
+            ``("logps", "topk")`` when absent. One that takes targets of shape ``[N]`` alone says
+            ``("logps",)``, and a loss that wants several tokens a place is refused beside it.
     """
 
     api: ClassVar[int]

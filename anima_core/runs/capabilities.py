@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from anima_core.context import RunContext
     from anima_core.contracts import Attention, Loss
+    from anima_core.registry.selection import Selection
+
+GIVES = ("logps", "topk")
+"""What a `token_logps` strategy's kernel gives when its class does not say."""
 
 
 def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> list[Problem]:
@@ -34,11 +38,28 @@ def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> li
         lacks("this model's attention soft-capping")
     if attention.dtypes and run.dtype not in attention.dtypes:
         lacks(f"{run.dtype} (only {', '.join(attention.dtypes)})")
-    if loss.needs != "logps":
-        found.append(
-            Problem("loss", f"it needs {loss.needs!r}, which no kernel here gives", "Use another.")
-        )
     return found + (_process_problems(loss) if run.world > 1 else [])
+
+
+def kernel_problems(selection: Selection, loss: Loss) -> list[Problem]:
+    """Problems between the loss and the kernel that feeds it."""
+    asking, giving = (selection.providers[slot] for slot in ("loss", "token_logps"))
+    gives = tuple(selection.cls_attribute("token_logps", "gives", GIVES))
+    if loss.needs == "hidden":
+        what = f"{asking} needs hidden states, which this version hands to no loss"
+        fix = "Use a loss that needs log-probs."
+    elif loss.needs not in gives:
+        what = (
+            f"{asking} needs {loss.needs!r} of the kernel, and {giving} gives "
+            f"{' and '.join(gives) or 'nothing'} only"
+        )
+        fix = f"Leave out --{giving.strategy}, or use another loss."
+    elif loss.needs == "topk" and not callable(getattr(loss, "wanted", None)):
+        what = f"{asking} needs 'topk', and its loss has no method `wanted` to say which tokens"
+        fix = "The plugin must define wanted(batch)."
+    else:
+        return []
+    return [Problem(f"--{asking.strategy} --{giving.strategy}", what, fix)]
 
 
 def _process_problems(loss: Loss) -> list[Problem]:

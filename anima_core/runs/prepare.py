@@ -19,7 +19,12 @@ from anima_core.model.resolve import ModelSource, resolve_model
 from anima_core.problems import Problem
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.selection import Selection, select
-from anima_core.runs.capabilities import capability_problems, window_of, window_problems
+from anima_core.runs.capabilities import (
+    capability_problems,
+    kernel_problems,
+    window_of,
+    window_problems,
+)
 from anima_core.runs.folder import check_not_used, check_output
 from anima_core.runs.inherit import inherited_strategies
 from anima_core.runs.memory import estimate_memory
@@ -112,6 +117,8 @@ class _Preparation:
         if attention is not None and loss is not None:
             self.notes["attention"] = attention.note
             self.problems += capability_problems(run, attention, loss)
+        if loss is not None:
+            self.problems += kernel_problems(self.selection, loss)
         tokenizer = self._try(lambda: self.selection.call("load_tokenizer", run=run))
         kind: Kind = loss.data if loss is not None else "completion"
         examples: list[EncodedExample] = []

@@ -46,7 +46,7 @@ def evaluate(
     try:
         with torch.no_grad():
             if loss.scope == "step":
-                logps = torch.cat([module(batch, None, False) for batch in batches])
+                logps = torch.cat([module(batch, None, "logps") for batch in batches])
                 whole = join(batches)
                 rows = reference.of(whole) if reference is not None else None
                 tally.add(whole, loss(whole, logps, rows))

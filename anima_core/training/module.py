@@ -6,48 +6,97 @@ gradients without a word.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
 from anima_core.attention.segments import segment_arguments
 from anima_core.model.head import backbone, head_of, unwrap
+from anima_core.training.handed import check_logps, check_wanted
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
-    from anima_core.contracts import Loss, LossOutput, TokenLogps
+    from anima_core.contracts import Loss, LossOutput, TokenLogps, TopkLoss
+
+Give = Literal["loss", "logps", "targets"]
+"""What a forward pass is to give: the loss's output, the log-probs that the loss is called with
+(``[S]``, or ``[S, K]`` where it needs top-k), or those of the targets, ``[S]``, for any loss."""
 
 
 class LogpsModule(torch.nn.Module):
-    """Runs a batch of segments through a model, down to log-probs and the loss."""
+    """Runs a batch of segments through a model, down to log-probs and the loss.
 
-    def __init__(self, model: Any, token_logps: TokenLogps, loss: Loss) -> None:
+    What the kernel and the loss's `wanted` hand over is checked once, on the first micro-batch.
+
+    Args:
+        model: the adapted model.
+        token_logps: the kernel.
+        loss: the loss.
+        kernel_name, loss_name: the strategies that they come from, for an error's words.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        token_logps: TokenLogps,
+        loss: Loss,
+        *,
+        kernel_name: str = "token_logps",
+        loss_name: str = "loss",
+    ) -> None:
         super().__init__()
         self.model = model
         self._token_logps = token_logps
         self._loss = loss
+        self._names = (kernel_name, loss_name)
+        self._checked: set[bool] = set()
 
-    def logps(self, batch: Batch) -> torch.Tensor:
-        """Log-probs of the batch's targets, ``[S]`` float32.
+    def logps(self, batch: Batch, *, wanted: bool = True) -> torch.Tensor:
+        """Log-probs at the batch's supervised positions, float32.
 
         Only the hidden states that predict a supervised token reach the head.
+
+        Args:
+            batch: the examples.
+            wanted: whether a loss that needs top-k is asked which tokens; else the targets.
+
+        Returns:
+            ``[S]``, or ``[S, K]`` for a loss's `wanted`.
+
+        Raises:
+            SetupError: the kernel or the loss handed over something else than it must.
         """
-        inner = unwrap(self.model)
-        output = backbone(inner)(**segment_arguments(batch))
-        hidden = output.last_hidden_state[0].index_select(0, batch.sources)
-        return self._token_logps(hidden, head_of(inner), batch.targets)
+        asks = wanted and self._loss.needs == "topk"
+        new = asks not in self._checked
+        head = head_of(unwrap(self.model))
+        target = batch.targets
+        if asks:
+            target = cast("TopkLoss", self._loss).wanted(batch)
+            vocab = head.weight.shape[0] if new else None
+            check_wanted(target, len(batch.targets), vocab, self._names[1])
+        hidden = supervised_hidden(self.model, batch)
+        logps = self._token_logps(hidden, head, target)
+        if new:
+            check_logps(logps, hidden, head, target, self._names[0])
+            self._checked.add(asks)
+        return logps
 
     def forward(
-        self, batch: Batch, reference: torch.Tensor | None = None, loss: bool = True
+        self, batch: Batch, reference: torch.Tensor | None = None, give: Give = "loss"
     ) -> LossOutput | torch.Tensor:
-        """The loss's output for a batch, or its log-probs alone.
+        """The loss's output for a batch, or log-probs alone.
 
         Args:
             batch: the examples.
             reference: the reference's log-probs, ``[S]`` float32, or None.
-            loss: whether to apply the loss.
+            give: what is wanted.
         """
-        logps = self.logps(batch)
-        if not loss:
-            return logps
-        return self._loss(batch, logps, reference)
+        logps = self.logps(batch, wanted=give != "targets")
+        return self._loss(batch, logps, reference) if give == "loss" else logps
+
+
+def supervised_hidden(model: Any, batch: Batch) -> torch.Tensor:
+    """The hidden states that predict a batch's targets, ``[S, H]``."""
+    output = backbone(unwrap(model))(**segment_arguments(batch))
+    hidden: torch.Tensor = output.last_hidden_state[0].index_select(0, batch.sources)
+    return hidden

@@ -105,7 +105,7 @@ def _compute(
         for first in range(0, len(batches), world):
             stop.raise_if_asked()
             for batch in batches[first : first + world][rank : rank + 1]:
-                values = module(batch.to(device), None, False).float().cpu()
+                values = module(batch.to(device), None, "targets").float().cpu()
                 for row, part in zip(
                     batch.rows, values.split([counts[r] for r in batch.rows]), strict=True
                 ):

@@ -173,7 +173,13 @@ class _Training:
         schedule = learning_rate_schedule(optimizer, run.config, self.total)
         arguments = training_arguments(run, self.total)
         accelerator = make_accelerator(run)
-        module = LogpsModule(built.adapter.model, token_logps, loss)
+        module = LogpsModule(
+            built.adapter.model,
+            token_logps,
+            loss,
+            kernel_name=str(self.selection.providers["token_logps"]),
+            loss_name=str(self.selection.providers["loss"]),
+        )
         module, prepared_optimizer = accelerator.prepare(module, optimizer)
         self.trained = Trained(built.adapter, optimizer, schedule, loss)
         self.module = module

@@ -176,15 +176,16 @@ class StepRunner:
     ) -> Tally:
         """A loss over the whole step: its derivative by every log-prob drives a second pass.
 
-        With l = f(p_1 … p_S) and p = p(θ), dl/dθ = Σ (dl/dp_i) (dp_i/dθ). The first pass gives
-        every p without a gradient, f is differentiated by p alone, and the second pass, under
-        the same seeds, sends those derivatives back, a micro-batch at a time.
+        With l = f(p_1 … p_S), each p_i a number or K of them, and p = p(θ),
+        dl/dθ = Σ (dl/dp_i) (dp_i/dθ). The first pass gives every p without a gradient, f is
+        differentiated by p alone, and the second pass, under the same seeds, sends those
+        derivatives back, a micro-batch at a time.
         """
         parts = []
         with torch.no_grad():
             for index, batch in enumerate(batches):
                 self._seeded(step, index)
-                parts.append(self._module(batch, None, False))
+                parts.append(self._module(batch, None, "logps"))
         logps = torch.cat(parts).requires_grad_()
         whole = join(batches)
         rows = reference.of(whole) if reference is not None else None
@@ -195,7 +196,7 @@ class StepRunner:
         ):
             with self._quiet_until(index == len(batches) - 1):
                 self._seeded(step, index)
-                again = self._module(batch, None, False)
+                again = self._module(batch, None, "logps")
                 self._accelerator.backward((again * slope).sum())
         tally = Tally()
         tally.add(whole, output)
