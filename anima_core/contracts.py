@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from anima_core.batch import Batch
+    from anima_core.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,14 @@ class Record:
         fields: the record itself.
         file: where it came from.
         line: the line (jsonl, csv, tsv) or the 1-based record number.
+        fault: why it could not be read, where the reader could go on; `fields` is then empty, and
+            whoever takes the records raises it or passes over it.
     """
 
     fields: Mapping[str, Any]
     file: str
     line: int
+    fault: DataError | None = None
 
 
 @dataclass(frozen=True)
