@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anima_core.testing.budget import check_import_budget
+    from anima_core.testing.conformance import Check, checks_for
     from anima_core.testing.context import run_context
     from anima_core.testing.data import batch_of, random_examples
     from anima_core.testing.kernels import check_token_logps
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAMILIES",
+    "Check",
     "batch_of",
     "check_gradient",
     "check_import_budget",
@@ -38,6 +40,7 @@ __all__ = [
     "check_segment_isolation",
     "check_strategy",
     "check_token_logps",
+    "checks_for",
     "random_examples",
     "run_context",
     "save_tiny",
@@ -48,6 +51,7 @@ __all__ = [
 
 _HOMES = {
     "FAMILIES": "models",
+    "Check": "conformance",
     "batch_of": "data",
     "check_gradient": "losses",
     "check_import_budget": "budget",
@@ -56,6 +60,7 @@ _HOMES = {
     "check_segment_isolation": "segments",
     "check_strategy": "strategies",
     "check_token_logps": "kernels",
+    "checks_for": "conformance",
     "random_examples": "data",
     "run_context": "context",
     "save_tiny": "models",
