@@ -25,9 +25,12 @@ if TYPE_CHECKING:
         MemoryShape,
         Record,
         TokenLogps,
+        TopkLoss,
     )
     from anima_core.errors import AnimaError, DataError, DivergedError, SetupError, UsageError
     from anima_core.hookspecs import HOOK_API, hookimpl
+    from anima_core.model.beside import check_same_vocabulary, check_window, frozen_bytes
+    from anima_core.model.frozen import FrozenModel, load_frozen
     from anima_core.problems import Finding, Problem
     from anima_core.strategy import NoOptions, Options, Strategy
 
@@ -41,6 +44,7 @@ __all__ = [
     "DivergedError",
     "EncodedExample",
     "Finding",
+    "FrozenModel",
     "Head",
     "Loss",
     "LossOutput",
@@ -57,10 +61,15 @@ __all__ = [
     "Strategy",
     "TokenLogps",
     "TokenSegment",
+    "TopkLoss",
     "UsageError",
     "__version__",
     "adapt",
+    "check_same_vocabulary",
+    "check_window",
+    "frozen_bytes",
     "hookimpl",
+    "load_frozen",
     "register_segment_attention",
     "segment_sdpa",
 ]
@@ -80,9 +89,12 @@ _MODULES = {
         "MemoryShape",
         "Record",
         "TokenLogps",
+        "TopkLoss",
     ),
     "errors": ("AnimaError", "DataError", "DivergedError", "SetupError", "UsageError"),
     "hookspecs": ("HOOK_API", "hookimpl"),
+    "model.beside": ("check_same_vocabulary", "check_window", "frozen_bytes"),
+    "model.frozen": ("FrozenModel", "load_frozen"),
     "problems": ("Finding", "Problem"),
     "strategy": ("NoOptions", "Options", "Strategy"),
 }
