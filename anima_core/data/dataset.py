@@ -62,6 +62,9 @@ def load_dataset(
     pool: dict[int, int] = {}
     stream = iter(records)
     while chunk := list(islice(stream, _AT_ONCE)):
+        for record in chunk:
+            if record.fault:
+                raise record.fault
         examples = [to_example(record, kind) for record in chunk]
         for record in chunk:
             unread |= dict.fromkeys(str(f) for f in record.fields if f not in FIELDS)
