@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -12,7 +12,7 @@ from anima_core.testing.data import batch_of
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch, EncodedExample
-    from anima_core.contracts import Loss, LossOutput
+    from anima_core.contracts import Loss, LossOutput, TopkLoss
 
 
 def check_gradient(
@@ -35,7 +35,8 @@ def check_gradient(
         loss: the loss.
         batch: examples of the kind that it wants.
         reference: reference log-probs, ``[S]``; random ones when None and it uses them.
-        logps: where to differentiate, ``[S]``; random ones when None.
+        logps: where to differentiate, ``[S]``, or ``[S, K]`` for a loss that needs top-k; random
+            ones when None.
         seed: of the random ones.
         step: h in the central difference ``(f(x + h) - f(x - h)) / 2h``, error O(h^2).
         tolerance: largest difference, relative to the gradient's largest entry.
@@ -44,10 +45,10 @@ def check_gradient(
         AssertionError: a gradient that is wrong or missing, or a malformed output.
     """
     generator = torch.Generator().manual_seed(seed)
-    size = len(batch.targets)
-    drawn = [-3 * torch.rand(size, generator=generator, dtype=torch.float64) for _ in range(2)]
-    point = (drawn[0] if logps is None else logps.detach().double()).requires_grad_()
-    reference = _reference(loss, reference, drawn[1])
+    drawn = -3 * torch.rand(_shape(loss, batch), generator=generator, dtype=torch.float64)
+    point = (drawn if logps is None else logps.detach().double()).requires_grad_()
+    targets = -3 * torch.rand(len(batch.targets), generator=generator, dtype=torch.float64)
+    reference = _reference(loss, reference, targets)
 
     def objective(values: torch.Tensor) -> torch.Tensor:
         fresh = copy.deepcopy(loss)
@@ -59,10 +60,11 @@ def check_gradient(
     (gradient,) = torch.autograd.grad(value, point)
     expected = torch.empty_like(gradient)
     with torch.no_grad():
-        for index in range(size):
+        for index in range(point.numel()):
             shift = torch.zeros_like(point)
-            shift[index] = step
-            expected[index] = (objective(point + shift) - objective(point - shift)) / (2 * step)
+            shift.view(-1)[index] = step
+            difference = (objective(point + shift) - objective(point - shift)) / (2 * step)
+            expected.view(-1)[index] = difference
     _same("the gradient by log-prob", gradient, expected, tolerance, "the finite difference")
 
 
@@ -95,10 +97,10 @@ def check_micro_batch_invariance(
         raise ValueError("a loss of scope 'step' is given the whole step, never a micro-batch")
     generator = torch.Generator().manual_seed(seed)
     whole = batch_of(examples)
-    size = len(whole.targets)
-    logps = (-3 * torch.rand(size, generator=generator, dtype=torch.float64)).requires_grad_()
+    shape = _shape(loss, whole)
+    logps = (-3 * torch.rand(shape, generator=generator, dtype=torch.float64)).requires_grad_()
     reference = _reference(
-        loss, None, -3 * torch.rand(size, generator=generator, dtype=torch.float64)
+        loss, None, -3 * torch.rand(shape[0], generator=generator, dtype=torch.float64)
     )
     unsplit = _evaluate(loss, examples, [range(len(examples))], logps, reference)
     for split in splits if splits is not None else _splits(len(examples)):
@@ -111,6 +113,17 @@ def check_micro_batch_invariance(
                 f"split {sizes} has {sorted(parts)}, unsplit {sorted(unsplit)}"
             )
             _same(f"split {sizes}: {what}", parts[what], expected, tolerance, "unsplit")
+
+
+def _shape(loss: Loss, batch: Batch) -> tuple[int, ...]:
+    """The shape of the log-probs that a loss is called with."""
+    if loss.needs != "topk":
+        return (len(batch.targets),)
+    wanted = cast("TopkLoss", loss).wanted(batch)
+    assert wanted.ndim == 2 and wanted.dtype == torch.int64, (  # noqa: PT018 - one thing: ids
+        f"`wanted` returned {list(wanted.shape)} {wanted.dtype}, not [S, K] int64"
+    )
+    return tuple(wanted.shape)
 
 
 def _splits(count: int) -> list[list[list[int]]]:

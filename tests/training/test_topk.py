@@ -17,7 +17,13 @@ from anima_core.errors import SetupError
 from anima_core.loss.plain import plain_logps
 from anima_core.runs.capabilities import kernel_problems
 from anima_core.runs.reporter import SilentReporter
-from anima_core.testing import random_examples, tiny_model
+from anima_core.testing import (
+    batch_of,
+    check_gradient,
+    check_micro_batch_invariance,
+    random_examples,
+    tiny_model,
+)
 from anima_core.training.evaluate import evaluate
 from anima_core.training.module import LogpsModule
 from anima_core.training.reference import reference_for
@@ -95,7 +101,8 @@ class Few(Kl):
     def __call__(
         self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None = None
     ) -> LossOutput:
-        return LossOutput({"kl": (logps * torch.tensor([1.0, -2.0, 0.5, 3.0])).sum()})
+        slopes = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=logps.dtype)
+        return LossOutput({"kl": (logps * slopes).sum()})
 
 
 def textbook(model: torch.nn.Module) -> list[torch.Tensor]:
@@ -238,6 +245,21 @@ def test_the_reference_is_of_the_targets_alone() -> None:
     expected = torch.cat([logps[row] for row in batch.rows]).gather(1, batch.targets[:, None])
     torch.testing.assert_close(known, expected[:, 0], rtol=1e-4, atol=1e-5)
     LogpsModule(model, plain_logps, Kl())(batch, known)  # type: ignore[arg-type]
+
+
+def test_the_checks_of_a_loss_know_it() -> None:
+    check_gradient(Few(), batch_of(EXAMPLES[:2]))  # type: ignore[arg-type]
+    check_micro_batch_invariance(Few(), EXAMPLES)  # type: ignore[arg-type]
+
+    class Half(Few):
+        def __call__(
+            self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None = None
+        ) -> LossOutput:
+            mixed = torch.cat([logps[:, :1], logps[:, 1:].detach()], dim=1)
+            return super().__call__(batch, mixed, reference)
+
+    with pytest.raises(AssertionError, match="gradient by log-prob"):
+        check_gradient(Half(), batch_of(EXAMPLES[:2]))  # type: ignore[arg-type]
 
 
 def selection(gives: tuple[str, ...] | None) -> SimpleNamespace:
