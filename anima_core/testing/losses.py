@@ -24,6 +24,7 @@ def check_gradient(
     seed: int = 0,
     step: float = 1e-5,
     tolerance: float = 1e-6,
+    points: int = 256,
 ) -> None:
     """The loss's gradient by the log-probs equals finite differences, in float64.
 
@@ -40,32 +41,34 @@ def check_gradient(
         seed: of the random ones.
         step: h in the central difference ``(f(x + h) - f(x - h)) / 2h``, error O(h^2).
         tolerance: largest difference, relative to the gradient's largest entry.
+        points: how many log-probs to move; random ones of them where there are more.
 
     Raises:
         AssertionError: a gradient that is wrong or missing, or a malformed output.
     """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = -3 * torch.rand(_shape(loss, batch), generator=generator, dtype=torch.float64)
-    point = (drawn if logps is None else logps.detach().double()).requires_grad_()
-    targets = -3 * torch.rand(len(batch.targets), generator=generator, dtype=torch.float64)
-    reference = _reference(loss, reference, targets)
+    ready = prepared(loss, batch)
+    point = draw_logps(loss, batch, seed) if logps is None else logps.detach().double()
+    point = point.requires_grad_()
+    reference = draw_reference(loss, batch, seed) if reference is None else reference.double()
 
     def objective(values: torch.Tensor) -> torch.Tensor:
-        fresh = copy.deepcopy(loss)
+        fresh = copy.deepcopy(ready)
         return _mean(_checked(fresh(batch, values, reference)), fresh.denominators(batch))
 
     value = objective(point)
-    assert bool(torch.isfinite(value)), f"the loss is {value.item()} for log-probs from -3 to 0"
+    assert bool(torch.isfinite(value)), f"the loss is {value.item()} for ordinary log-probs"
     assert value.requires_grad, "the totals do not depend on the log-probs: no gradient can flow"
     (gradient,) = torch.autograd.grad(value, point)
-    expected = torch.empty_like(gradient)
+    generator = torch.Generator().manual_seed(seed)
+    moved = torch.randperm(point.numel(), generator=generator)[:points].sort().values
+    expected = torch.empty(len(moved), dtype=torch.float64)
     with torch.no_grad():
-        for index in range(point.numel()):
+        for number, index in enumerate(moved):
             shift = torch.zeros_like(point)
             shift.view(-1)[index] = step
-            difference = (objective(point + shift) - objective(point - shift)) / (2 * step)
-            expected.view(-1)[index] = difference
-    _same("the gradient by log-prob", gradient, expected, tolerance, "the finite difference")
+            expected[number] = (objective(point + shift) - objective(point - shift)) / (2 * step)
+    found = gradient.flatten()[moved]
+    _same("the gradient by log-prob", found, expected, tolerance, "the finite difference")
 
 
 def check_micro_batch_invariance(
@@ -95,13 +98,9 @@ def check_micro_batch_invariance(
     """
     if loss.scope != "example":
         raise ValueError("a loss of scope 'step' is given the whole step, never a micro-batch")
-    generator = torch.Generator().manual_seed(seed)
     whole = batch_of(examples)
-    shape = _shape(loss, whole)
-    logps = (-3 * torch.rand(shape, generator=generator, dtype=torch.float64)).requires_grad_()
-    reference = _reference(
-        loss, None, -3 * torch.rand(shape[0], generator=generator, dtype=torch.float64)
-    )
+    logps = draw_logps(loss, whole, seed).requires_grad_()
+    reference = draw_reference(loss, whole, seed)
     unsplit = _evaluate(loss, examples, [range(len(examples))], logps, reference)
     for split in splits if splits is not None else _splits(len(examples)):
         if sorted(index for part in split for index in part) != list(range(len(examples))):
@@ -113,17 +112,6 @@ def check_micro_batch_invariance(
                 f"split {sizes} has {sorted(parts)}, unsplit {sorted(unsplit)}"
             )
             _same(f"split {sizes}: {what}", parts[what], expected, tolerance, "unsplit")
-
-
-def _shape(loss: Loss, batch: Batch) -> tuple[int, ...]:
-    """The shape of the log-probs that a loss is called with."""
-    if loss.needs != "topk":
-        return (len(batch.targets),)
-    wanted = cast("TopkLoss", loss).wanted(batch)
-    assert wanted.ndim == 2 and wanted.dtype == torch.int64, (  # noqa: PT018 - one thing: ids
-        f"`wanted` returned {list(wanted.shape)} {wanted.dtype}, not [S, K] int64"
-    )
-    return tuple(wanted.shape)
 
 
 def _splits(count: int) -> list[list[list[int]]]:
@@ -148,6 +136,7 @@ def _evaluate(
     """One optimizer step over a split: everything that must not depend on it."""
     fresh = copy.deepcopy(loss)
     whole = batch_of(examples)
+    tokens = wanted(fresh, whole)
     out: dict[str, torch.Tensor] = {}
 
     def add(name: str, value: float | torch.Tensor) -> None:
@@ -156,6 +145,10 @@ def _evaluate(
     for part in split:
         batch = batch_of(examples, part)
         at = torch.cat([(whole.target_example == i).nonzero().flatten() for i in part])
+        own = wanted(fresh, batch)
+        assert own is None or tokens is None or torch.equal(own, tokens[at]), (
+            "`wanted` asks for other tokens of an example when others stand beside it"
+        )
         result = _checked(fresh(batch, logps[at], None if reference is None else reference[at]))
         denominators = fresh.denominators(batch)
         assert result.totals.keys() == denominators.keys(), (
@@ -198,11 +191,54 @@ def _mean(output: LossOutput, denominators: Mapping[str, float]) -> torch.Tensor
     return torch.stack([total / denominators[name] for name, total in output.totals.items()]).sum()
 
 
-def _reference(loss: Loss, given: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor | None:
-    """What the core would hand the loss: nothing unless it asks."""
-    if given is not None:
-        return given.detach().double()
-    return drawn if loss.uses_reference else None
+def wanted(loss: Loss, batch: Batch) -> torch.Tensor | None:
+    """The tokens that a loss asks the kernel for, ``[S, K]``; None when it asks for none.
+
+    Raises:
+        AssertionError: they are not ``[S, K]`` int64.
+    """
+    if loss.needs != "topk":
+        return None
+    tokens: object = cast("TopkLoss", loss).wanted(batch)
+    assert isinstance(tokens, torch.Tensor), f"`wanted` returned a {type(tokens).__name__}"
+    fit = tokens.ndim == 2 and tokens.shape[1] > 0 and tokens.dtype == torch.int64
+    size = len(batch.targets)
+    assert fit and len(tokens) == size, (  # noqa: PT018 - one thing: ids for every target
+        f"`wanted` returned {list(tokens.shape)} {tokens.dtype}, not [{size}, K] int64"
+    )
+    return tokens
+
+
+def prepared(loss: Loss, batch: Batch) -> Loss:
+    """A copy of a loss, as it is when it is called: after it was asked which tokens it wants."""
+    fresh = copy.deepcopy(loss)
+    wanted(fresh, batch)
+    return fresh
+
+
+def draw_logps(loss: Loss, batch: Batch, seed: int = 0) -> torch.Tensor:
+    """Random log-probs as the kernel would hand them to a loss, float64.
+
+    Returns:
+        ``[S]`` from -3 to 0; ``[S, K]`` of the tokens that a loss with ``needs = "topk"`` wants,
+        from a random distribution over the vocabulary at each place.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tokens = wanted(copy.deepcopy(loss), batch)
+    size = len(batch.targets)
+    if tokens is None:
+        return -3 * torch.rand(size, generator=generator, dtype=torch.float64)
+    vocab = int(torch.cat((tokens.flatten(), batch.ids)).max()) + 1
+    logits = 2 * torch.randn(size, vocab, generator=generator, dtype=torch.float64)
+    return torch.log_softmax(logits, dim=-1).gather(1, tokens)
+
+
+def draw_reference(loss: Loss, batch: Batch, seed: int = 0) -> torch.Tensor | None:
+    """What the core would hand the loss as reference: ``[S]`` float64, or None unless it asks."""
+    if not loss.uses_reference:
+        return None
+    generator = torch.Generator().manual_seed(seed + 1)
+    return -3 * torch.rand(len(batch.targets), generator=generator, dtype=torch.float64)
 
 
 def _same(what: str, got: torch.Tensor, expected: torch.Tensor, tolerance: float, by: str) -> None:
