@@ -25,7 +25,7 @@ PANELS = {
         "max_grad_norm",
         "seed",
     ),
-    "Data": ("max_length", "overlong", "eval_data"),
+    "Data": ("max_length", "overlong", "skip_bad_records", "eval_data"),
     "Precision, device and memory": (
         "dtype",
         "device",

@@ -68,6 +68,7 @@ def _described(data: DataSummary) -> str:
         f"records: {formats}" if formats else "",
         f"{data.tokens:,} tokens, {data.supervised_tokens:,} of them targets",
         f"longest sequence {data.longest:,} of {data.limit:,}",
+        f"{data.bad:,} bad records left out" if data.bad else "",
         f"{data.overlong:,} over the limit" if data.overlong else "",
         f"{data.dropped:,} dropped" if data.dropped else "",
         f"{data.truncated:,} cut from the left" if data.truncated else "",

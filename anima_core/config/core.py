@@ -50,6 +50,11 @@ class CoreOptions(BaseModel):
         description="What to do with a sequence past --max-length: refuse, drop the example, or "
         "cut its context from the left.",
     )
+    skip_bad_records: bool = Field(
+        default=False,
+        description="Leave records that cannot be used out, counted and listed in the plan, "
+        "instead of refusing the data.",
+    )
     learning_rate: float | None = Field(
         default=None,
         gt=0,

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from anima_core.batch import EncodedExample, TokenSegment
+from anima_core.batch import EncodedExample
 from anima_core.contracts import Record
-from anima_core.data.chat import Renderer
-from anima_core.data.formats import FIELDS, Kind, to_example
+from anima_core.data.formats import Kind
+from anima_core.data.handling import Handling
+from anima_core.data.intake import Intake, chunks
 from anima_core.data.overlong import Fitted, fit
-from anima_core.data.template import encode
 from anima_core.errors import DataError
 from anima_core.runs.plan import DataSummary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_AT_ONCE = 256  # records a call of the tokenizer; more is no faster
+    from anima_core.config.core import Overlong
+
+_DEFAULT = Handling()
 
 
 def load_dataset(
@@ -31,8 +31,9 @@ def load_dataset(
     *,
     kind: Kind,
     limit: int,
-    overlong: Literal["error", "drop", "truncate"],
+    overlong: Overlong,
     sources: Sequence[str],
+    handling: Handling = _DEFAULT,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[EncodedExample], DataSummary]:
     """Encode records.
@@ -44,44 +45,32 @@ def load_dataset(
         limit: tokens of the longest sequence allowed.
         overlong: what to do with longer ones.
         sources: where the records come from, for the summary.
+        handling: what else was asked for.
         progress: called with how many more records are done.
 
     Returns:
         The examples to train on, in the records' order, and their summary.
 
     Raises:
-        DataError: a record is malformed or of another kind, a sequence is too long, or there
-            is nothing to learn.
+        DataError: records are malformed or of another kind (all of them are read first, and the
+            error tells of all), a sequence is too long, or there is nothing to learn.
         SetupError: the tokenizer cannot be used.
     """
-    render = Renderer(tokenizer)
-    formats: Counter[str] = Counter()
-    unread: dict[str, None] = {}
-    encoded: list[EncodedExample] = []
-    unsupervised = 0
-    pool: dict[int, int] = {}
-    stream = iter(records)
-    while chunk := list(islice(stream, _AT_ONCE)):
-        for record in chunk:
-            if record.fault:
-                raise record.fault
-        examples = [to_example(record, kind) for record in chunk]
-        for record in chunk:
-            unread |= dict.fromkeys(str(f) for f in record.fields if f not in FIELDS)
-        formats.update(example.format for example in examples)
-        # A pair of equal answers prefers nothing: its gradient is zero under any such loss.
-        useful = [e for e in examples if not e.chosen or e.chosen != e.rejected]
-        for example, segments in zip(useful, encode(render, useful), strict=True):
-            if _teaches(segments):
-                compact = tuple(_compact(segment, pool) for segment in segments)
-                encoded.append(EncodedExample(compact, example.weight, example.file, example.line))
-        unsupervised += len(examples)
-        if progress:
-            progress(len(chunk))
-    unsupervised -= len(encoded)
-    fitted = fit(encoded, limit, overlong)
+    intake = Intake(tokenizer, kind)
+    try:
+        for chunk in chunks(records):
+            intake.take(chunk)
+            if progress:
+                progress(len(chunk))
+    except DataError as error:  # a source that cannot be read on; a bad record is no such thing
+        if handling.skip_bad_records or not intake.faults.total:
+            raise
+        intake.faults.add(error)
+    if intake.faults.total and not handling.skip_bad_records:
+        raise intake.faults.refusal(sources, intake.records)
+    fitted = fit(intake.encoded, limit, overlong)
     if not fitted.examples:
-        raise _nothing(sources, sum(formats.values()), unsupervised, fitted)
+        raise _nothing(sources, intake, fitted)
     return fitted.examples, DataSummary(
         sources=tuple(sources),
         kind=kind,
@@ -93,10 +82,13 @@ def load_dataset(
         overlong=fitted.overlong,
         dropped=fitted.dropped,
         truncated=fitted.truncated,
-        unsupervised=unsupervised,
-        formats=dict(formats),
-        unread_fields=tuple(unread),
+        unsupervised=intake.unsupervised,
+        formats=dict(+intake.formats),
+        unread_fields=tuple(intake.unread),
         sha256=fingerprint(fitted.examples),
+        bad=intake.faults.total,
+        bad_records=tuple(intake.faults.listed()),
+        bad_kinds=dict(intake.faults.kinds),
     )
 
 
@@ -116,29 +108,17 @@ def fingerprint(examples: Iterable[EncodedExample]) -> str:
     return digest.hexdigest()
 
 
-def _teaches(segments: Sequence[TokenSegment]) -> bool:
-    """Whether there is a target in every segment that should have one, and a pair differs."""
-    if len(segments) == 1:
-        return any(segments[0].supervised)
-    _, chosen, rejected = segments
-    return any(chosen.supervised) and any(rejected.supervised) and chosen.ids != rejected.ids
-
-
-def _compact(segment: TokenSegment, pool: dict[int, int]) -> TokenSegment:
-    """The segment with one integer object per token id in the whole data set: 8 bytes a token."""
-    ids = tuple(map(pool.setdefault, segment.ids, segment.ids))
-    return TokenSegment(ids, segment.supervised, segment.role, segment.parent)
-
-
-def _nothing(sources: Sequence[str], records: int, unsupervised: int, fitted: Fitted) -> DataError:
+def _nothing(sources: Sequence[str], intake: Intake, fitted: Fitted) -> DataError:
     why = []
-    if unsupervised:
-        why.append(f"{unsupervised} have nothing to learn from (equal answers)")
+    if intake.faults.total:
+        why.append(f"{intake.faults.total} cannot be used ({intake.faults.counted()[0]})")
+    if intake.unsupervised:
+        why.append(f"{intake.unsupervised} have nothing to learn from (equal answers)")
     if fitted.dropped:
         why.append(f"{fitted.dropped} are too long")
     counts = f": {' and '.join(why)}" if why else ""
     return DataError(
-        f"no trainable example among {records} records{counts}",
+        f"no trainable example among {intake.records} records{counts}",
         where=", ".join(sources),
         fix="raise --max-length" if fitted.dropped else "give data with something to learn",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anima_core.data.chat import PLAIN_NOTE
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from anima_core.runs.plan import DataSummary
 
 SHOWN = 8
-"""How many unread fields a note names."""
+"""How many unread fields, and kinds of bad records, a note names."""
 
 
 def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Everything that was left out, cut or laid out in another way; empty when nothing was."""
     notes = []
+    if summary.bad:
+        notes.append(_bad(summary))
     if summary.dropped:
         notes.append(
             f"{summary.dropped} of {summary.overlong} examples over {summary.limit} tokens "
@@ -38,6 +40,20 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
     if not tokenizer.chat_template:
         notes.append(PLAIN_NOTE)
     return notes
+
+
+def _bad(summary: DataSummary) -> str:
+    """What was left out as unusable: the numbers, and the first places."""
+    kinds = "; ".join(f"{count:,} × {kind}" for kind, count in _most(summary.bad_kinds))
+    head = f"{summary.bad:,} records cannot be used and were left out: {kinds}"
+    return "\n  ".join([head, *summary.bad_records])
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The largest counts, with what the others come to."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    rest = sum(count for _, count in ordered[SHOWN:])
+    return [*ordered[:SHOWN], *([("other faults", rest)] if rest else [])]
 
 
 def _unread(fields: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ a target if it overlaps an answer. Padding and EOS ids play no part in that.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,27 +71,54 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
     return [index for index, (_, stop) in rows if stop <= len(text)]
 
 
-def encode(render: Renderer, examples: Sequence[Example]) -> list[tuple[TokenSegment, ...]]:
+def _raise(error: DataError) -> None:
+    raise error
+
+
+def encode(
+    render: Renderer,
+    examples: Sequence[Example],
+    refuse: Callable[[DataError], None] = _raise,
+) -> list[tuple[TokenSegment, ...]]:
     """Encode many examples with one call of the tokenizer.
 
     Args:
         render: the tokenizer's chat template.
         examples: completions and preferences (those with `chosen`).
+        refuse: told of each example that cannot be encoded; without it they raise.
 
     Returns:
-        For each example its segments, as `encode_completion` and `encode_preference` give them.
+        For each example its segments, as `encode_completion` and `encode_preference` give them;
+        none for one that was refused.
     """
-    texts = [_render(render, example) for example in examples]
+    texts: list[list[Rendered]] = []
+    for example in examples:
+        try:
+            texts.append(_render(render, example))
+        except DataError as error:
+            refuse(error)
+            texts.append([])
     tokens = iter(_tokenize(render, [text for group in texts for text in group]))
     encoded: list[tuple[TokenSegment, ...]] = []
     for example, group in zip(examples, texts, strict=True):
-        if example.chosen:
-            where = place(example.file, example.line)
-            pair = _pair(next(tokens), next(tokens), group[0].boundary, where)
-            encoded.append(pair)
-        else:
-            encoded.append((next(tokens).segment(Role.COMPLETION, 0),))
+        own = [next(tokens) for _ in group]
+        try:
+            encoded.append(_segments(example, group, own))
+        except DataError as error:
+            refuse(error)
+            encoded.append(())
     return encoded
+
+
+def _segments(
+    example: Example, group: Sequence[Rendered], own: Sequence[_Tokens]
+) -> tuple[TokenSegment, ...]:
+    if not group:
+        return ()
+    if example.chosen:
+        chosen, rejected = own
+        return _pair(chosen, rejected, group[0].boundary, place(example.file, example.line))
+    return (own[0].segment(Role.COMPLETION, 0),)
 
 
 def _render(render: Renderer, example: Example) -> list[Rendered]:

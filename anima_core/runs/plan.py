@@ -46,6 +46,9 @@ class DataSummary:
         formats: how many records came in each format.
         unread_fields: fields of the records that no format reads.
         sha256: hash of the encoded examples.
+        bad: records that cannot be used and were left out.
+        bad_records: the first of those, where and why, and how many more there are.
+        bad_kinds: how many there are of each kind of fault.
     """
 
     sources: tuple[str, ...]
@@ -62,6 +65,9 @@ class DataSummary:
     formats: Mapping[str, int] = field(default_factory=dict)
     unread_fields: tuple[str, ...] = ()
     sha256: str = ""
+    bad: int = 0
+    bad_records: tuple[str, ...] = ()
+    bad_kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

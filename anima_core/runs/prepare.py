@@ -221,6 +221,7 @@ class _Preparation:
         self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: Kind
     ) -> tuple[list[EncodedExample], DataSummary | None]:
         from anima_core.data.dataset import load_dataset
+        from anima_core.data.handling import handling_of
         from anima_core.data.notes import data_notes
 
         limit = run.config.max_length or window_of(run.model_config)
@@ -239,6 +240,7 @@ class _Preparation:
                     limit=limit,
                     overlong=run.config.overlong,
                     sources=sources,
+                    handling=handling_of(run.config),
                     progress=done,
                 )
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,23 +143,14 @@ def test_nothing_to_train_on(
     assert caught.value.exit_code == 3
 
 
-def test_a_malformed_record_stops_reading(make_tokenizer: Make) -> None:
-    def stream() -> Iterator[Record]:
-        yield from many(300)
-        yield Record({"prompt": 3, "completion": "b"}, "x.jsonl", 301)
-        yield from many(300)
-        pytest.fail("read on after a malformed record")
-
+def test_reading_goes_on_after_a_malformed_record(make_tokenizer: Make) -> None:
+    bad = Record({"prompt": 3, "completion": "b"}, "x.jsonl", 301)
+    worse = Record({"prompt": "a", "completion": 4}, "x.jsonl", 602)
     with pytest.raises(DataError, match="'prompt'") as caught:
-        load_dataset(
-            stream(),
-            make_tokenizer(),
-            kind="completion",
-            limit=500,
-            overlong="error",
-            sources=["x.jsonl"],
-        )
-    assert caught.value.where == "x.jsonl:301"
+        load(make_tokenizer(), [*many(300), bad, *many(300), worse])
+    assert caught.value.where == "x.jsonl"
+    assert "x.jsonl:301" in caught.value.what
+    assert "x.jsonl:602" in caught.value.what
 
 
 def test_the_plain_layout_is_noted(make_tokenizer: Make) -> None:
