@@ -6,30 +6,45 @@ import re
 from collections.abc import Iterator
 
 from anima_core.contracts import Record
+from anima_core.data import columns
 from anima_core.errors import DataError
 
 SPLIT = "train"
-"""The split that is read."""
+"""The split that is read unless another is named."""
 
-_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_ID = re.compile(
+    r"(?P<name>[\w.-]+(/[\w.-]+)?)(@(?P<config>[\w.+-]+))?"
+    r"(:(?P<split>[\w.-]+(\[[\w:%-]*\])?))?"
+)
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether this can be the name of a hub data set: ``owner/name@config:split``."""
+    return bool(_ID.fullmatch(source))
 
 
 def read_hub(source: str) -> Iterator[Record]:
-    """Rows of a hub data set's training split; `line` is the row's 1-based number.
+    """Rows of a hub data set; `line` is the row's 1-based number.
+
+    Args:
+        source: ``owner/name``, then ``@config`` if there are several, then ``:split`` if not
+            `SPLIT` (also a part of one: ``:train[:1000]``).
 
     Raises:
         DataError: it does not exist, has no such split, needs a choice or a script, or the hub
             cannot be reached and it is not in the local cache.
     """
-    if not _ID.fullmatch(source):
+    match = _ID.fullmatch(source)
+    if not match:
         raise DataError("is neither a file nor the name of a hub data set", where=source)
     import datasets
 
+    name, config, split = match["name"], match["config"], match["split"] or SPLIT
     try:
-        rows = datasets.load_dataset(source, split=SPLIT)
+        data = datasets.load_dataset(name, config, split=split)
     except ConnectionError as error:  # also what the library's own offline errors derive from
         raise DataError(
-            f"is no file here, and the hub cannot be reached: {_first(error)}",
+            f"is no file here, and the hub cannot be reached: {_short(error)}",
             where=source,
             fix="check the connection (and HF_HUB_OFFLINE), or give a file",
         ) from None
@@ -41,14 +56,14 @@ def read_hub(source: str) -> Iterator[Record]:
         ) from None
     except (datasets.exceptions.DatasetsError, ValueError, RuntimeError, OSError) as error:
         raise DataError(
-            f"could not be loaded from the hub: {_first(error)}",
+            f"could not be loaded from the hub: {_short(error)}",
             where=source,
-            fix=f"only a data set with one configuration and a {SPLIT!r} split is read; "
-            "save another as jsonl or parquet and give the file",
+            fix=f"read was the split {split!r}; choose as {name}@config:split, or save it as "
+            "jsonl or parquet and give the file",
         ) from None
-    for number, fields in enumerate(rows, 1):
-        yield Record(fields, source, number)
+    yield from columns.rows(data.with_format("arrow").iter(columns.ROWS_AT_ONCE), source)
 
 
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _short(error: BaseException) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 300 else f"{said[:299]}…"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from anima_core.data.compressed import suffixes
 
 _BY_LINE = frozenset({".jsonl", ".ndjson", ".csv", ".tsv"})
+_WHOLE = frozenset({".txt", ".md"})
 
 
 def place(file: str, line: int) -> str:
@@ -12,8 +13,10 @@ def place(file: str, line: int) -> str:
 
     Args:
         file: the source as given.
-        line: the line, or the 1-based record number of a source that is not read by lines.
+        line: the line, or the 1-based record number of a source that is not read by lines. A file
+            that is one record is named alone.
     """
-    if PurePath(file).suffix.lower() in _BY_LINE:
+    kind = suffixes(file)[0]
+    if kind in _BY_LINE:
         return f"{file}:{line}"
-    return f"{file}:{line} (record number)"
+    return file if kind in _WHOLE else f"{file}:{line} (record number)"

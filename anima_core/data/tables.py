@@ -1,55 +1,96 @@
-"""Records from csv, tsv and parquet files."""
+"""Records from csv and tsv files."""
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from anima_core.config.paths import home_expanded
 from anima_core.contracts import Record
-from anima_core.data.texts import lines
+from anima_core.data.compressed import suffixes
+from anima_core.data.lines import LIMIT, lines
 from anima_core.errors import DataError
 
-_ROWS_AT_ONCE = 1024
+_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
 
 
 def read_csv(source: str) -> Iterator[Record]:
     """Rows of a csv or tsv file under its header; `line` is where a row begins.
 
-    Values are text. Quoting follows RFC 4180; blank lines are passed over.
+    Values are text, as they stand. Quoting follows RFC 4180; blank lines are passed over. A bad
+    row is one record's fault, and reading goes on at the line after it.
+
+    Raises:
+        DataError: the header is malformed, or the file is no table at all.
     """
-    tabs = Path(source).suffix.lower() == ".tsv"
-    with _long_fields():
-        rows = csv.reader(lines(source), delimiter="\t" if tabs else ",", strict=True)
-        header: list[str] | None = None
-        begin = 1
+    rows = _Rows(source)
+    header: list[str] | None = None
+    for row, fault, line in rows:
+        if header is None:
+            if fault:
+                raise fault
+            header = _header(row, source, line, rows.delimiter)
+        elif fault:
+            yield Record({}, source, line, fault)
+        elif len(row) == len(header):
+            yield Record(dict(zip(header, row, strict=True)), source, line)
+        elif any(cell.strip() for cell in row):
+            yield Record({}, source, line, _columns(len(row), len(header), source, line))
+
+
+class _Rows:
+    """The rows of a file with their first lines, and what is wrong with them."""
+
+    def __init__(self, source: str) -> None:
+        self.delimiter = "\t" if suffixes(source)[0] == ".tsv" else ","
+        self._source = source
+        self._faults: list[DataError] = []  # of the lines of the row that is being read
+        self._rows = csv.reader(self._feed(), delimiter=self.delimiter, strict=True)
+
+    def __iter__(self) -> Iterator[tuple[list[str], DataError | None, int]]:
+        while True:
+            line = self._rows.line_num + 1
+            self._faults.clear()
+            try:
+                row, fault = self._next(), None
+            except csv.Error as error:
+                row, fault = [], self._malformed(str(error), line)
+            if row is None:
+                return
+            if self._faults:
+                fault = self._faults[0]
+            if row or fault:
+                yield row, fault, line
+
+    def _next(self) -> list[str] | None:
+        """The next row, or None; the csv module's limit of 128 KiB a value is lifted meanwhile."""
+        before = csv.field_size_limit(LIMIT)
         try:
-            for row in rows:
-                where, begin = begin, rows.line_num + 1
-                if not row:
-                    continue
-                if header is None:
-                    header = _header(row, source, where)
-                    continue
-                if len(row) != len(header):
-                    raise DataError(
-                        f"has {len(row)} columns where the header has {len(header)}",
-                        where=f"{source}:{where}",
-                        fix='quote a value that holds the separator or a line break: "…"',
-                    )
-                yield Record(dict(zip(header, row, strict=True)), source, where)
-        except csv.Error as error:
-            raise DataError(
-                f"malformed table: {error}",
-                where=f"{source}:{begin}",
-                fix='write a quote inside of a quoted value twice: ""',
-            ) from None
+            return next(self._rows, None)
+        finally:
+            csv.field_size_limit(before)
+
+    def _feed(self) -> Iterator[str]:
+        for line in lines(self._source):
+            if line.fault:
+                self._faults.append(line.fault)
+            yield line.text
+
+    def _malformed(self, said: str, line: int) -> DataError:
+        last = self._rows.line_num
+        fix = 'write a quote inside of a quoted value twice: ""'
+        if said.startswith("unexpected end"):
+            said, fix = "a quoted value is not closed", "close it with a quote"
+        elif said.startswith("field larger"):
+            said = f"a value is longer than {LIMIT // 2**20} MiB"
+            fix = "a quote may lack its other end; if not, divide the record"
+        elif said.startswith("new-line"):
+            said, fix = "a carriage return inside of a line", "end each line with a line feed"
+        if last > line:
+            said += f" (the row runs to line {last})"
+        return DataError(f"malformed table: {said}", where=f"{self._source}:{line}", fix=fix)
 
 
-def _header(row: list[str], source: str, line: int) -> list[str]:
+def _header(row: list[str], source: str, line: int, delimiter: str) -> list[str]:
     names = [name.strip() for name in row]
     for name in names:
         if not name or names.count(name) > 1:
@@ -58,34 +99,19 @@ def _header(row: list[str], source: str, line: int) -> list[str]:
                 where=f"{source}:{line}",
                 fix="the first line names every column once",
             )
+    for separator, name in _SEPARATORS.items():
+        if len(names) == 1 and separator in names[0]:
+            raise DataError(
+                f"the header is one column, {names[0][:60]!r}: {name} separate nothing here",
+                where=f"{source}:{line}",
+                fix=f"separate by {_SEPARATORS[delimiter]} (a .csv by commas, a .tsv by tabs)",
+            )
     return names
 
 
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """The csv module's limit of 128 KiB a value, lifted while a file is read."""
-    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def read_parquet(source: str) -> Iterator[Record]:
-    """Rows of a parquet file, some at a time; `line` is the row's 1-based number."""
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(home_expanded(source)) as table:
-            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield Record(fields, source, number)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            f"cannot be read as parquet: {str(error).splitlines()[0]}",
-            where=source,
-            fix="check that the file is whole and was written as parquet",
-        ) from None
+def _columns(found: int, expected: int, source: str, line: int) -> DataError:
+    return DataError(
+        f"has {found} columns where the header has {expected}",
+        where=f"{source}:{line}",
+        fix='quote a value that holds the separator or a line break: "…"',
+    )

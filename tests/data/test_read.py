@@ -33,6 +33,14 @@ def refused(source: str) -> DataError:
     return caught.value
 
 
+def fault(source: str) -> DataError:
+    """The fault of the last record."""
+    record = read(source)[-1]
+    assert (record.fields, record.file) == ({}, source)
+    assert record.fault is not None
+    return record.fault
+
+
 def test_json_list(tmp_path: Path) -> None:
     source = write(tmp_path / "a.json", json.dumps(ROWS, indent=2))
     assert read(source) == [Record(row, source, n) for n, row in enumerate(ROWS, 1)]
@@ -89,17 +97,54 @@ def test_parquet_keeps_nested_values(tmp_path: Path) -> None:
 
 def test_sources_come_in_order_and_lazily(tmp_path: Path) -> None:
     first = write(tmp_path / "b.jsonl", json.dumps(ROWS[0]))
-    stream = read_sources([first, str(tmp_path / "missing.jsonl")])
-    assert next(iter(stream)).file == first
+    second = write(tmp_path / "a.jsonl", json.dumps(ROWS[1]))
+    stream = read_sources([first, second])
+    assert next(stream).file == first
+    Path(second).unlink()
+    last = list(stream)
+    assert [(r.file, r.line) for r in last] == [(second, 1)]
+    assert "cannot be read: No such file" in str(last[0].fault)
+
+
+def test_a_missing_source_is_told_before_any_is_read(tmp_path: Path) -> None:
+    first = write(tmp_path / "b.jsonl", json.dumps(ROWS[0]))
     with pytest.raises(DataError, match="not found"):
-        next(iter(stream))
+        next(read_sources([first, str(tmp_path / "missing.jsonl")]))
+
+
+def test_a_file_that_ends_early_does_not_end_the_sources(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.json", '[{"a": 1}, {"a"')
+    second = write(tmp_path / "b.parquet", "no parquet")
+    third = write(tmp_path / "c.jsonl", '{"a": 2}\nx\n{"a": 3}')
+    found = [(r.file, r.line, r.fields, r.fault is None) for r in read(first, second, third)]
+    assert found == [
+        (first, 1, {"a": 1}, True),
+        (first, 2, {}, False),
+        (second, 1, {}, False),
+        (third, 1, {"a": 2}, True),
+        (third, 2, {}, False),
+        (third, 3, {"a": 3}, True),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "where", "what"),
     [
         ("a.jsonl", '{"a": 1}\n{"a": }\n', ":2:7", "Expecting value"),
-        ("a.jsonl", '{"a":\n1}\n', ":1", "malformed JSON"),
+        ("a.jsonl", '{"a":\n', ":1:6", "Expecting value"),
+        ("a.jsonl", '{"a": "b\n', ":1:7", "Unterminated string"),
+        ("a.jsonl", '\n{\n"a": 1\n}\n', ":2", "looks like JSON that runs over several lines"),
+        ("a.jsonl", '{"a": ' + "1" * 5000 + "}", ":1", "4300"),
+        (
+            "a.jsonl",
+            '{"a": {"b": ["x\\ud83d"]}}',
+            ":1",
+            "'a.b.0' holds half of a character: \\ud83d",
+        ),
+        ("a.jsonl", '{"a": "\0"}', ":1", "NUL byte"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-16-le"), ":1", "looks like UTF-16"),
+        ("a.jsonl", b"\x1f\x8b\x08\x00abc", "", "looks like gzip"),
+        ("a.jsonl", '"text"', ":1", "found text"),
         ("a.jsonl", '{"a": 1}\n[1]\n', ":2", "found a list"),
         ("a.jsonl", "\n\n", "", "no records"),
         ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}\n', ":2", "byte 0xe9 is not UTF-8"),
@@ -114,24 +159,38 @@ def test_sources_come_in_order_and_lazily(tmp_path: Path) -> None:
         ("a.json", "[" * 100_000, ":1:2", "nested too deeply"),
         ("a.json", "", "", "no records"),
         ("a.json", "[]", "", "no records"),
-        ("a.json", b'[\n{"a": "\xff"}]', ":2", "byte 0xff is not UTF-8"),
+        ("a.json", b'[\n{"a": "\xff"}]', ":2:8", "byte 0xff is not UTF-8"),
+        ("a.json", b'[\n{"a": \xff}]', ":2:7", "byte 0xff is not UTF-8"),
+        ("a.json", '[{"a": "\0"}]', ":1:9", "NUL byte"),
+        ("a.json", '[{"a": "\\udc00"}]', ":1 (record number)", "half of a character"),
+        ("a.json", "[" + "1" * 5000 + "]", ":1:2", "4300"),
         ("a.json", '[{"a": 1}]'.encode("utf-16"), ":1", "looks like UTF-16"),
         ("a.csv", "", "", "no records"),
         ("a.csv", "prompt,completion\n", "", "no records"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", ":3", "3 columns where the header has 2"),
-        ("a.csv", 'a,b\n1,"2"x\n', ":2", "malformed table"),
+        ("a.csv", 'a,b\n1,"2"x\n', ":2", "malformed table: ',' expected after"),
+        ("a.csv", 'a,b\n1,"2\n3,4\n', ":2", "not closed (the row runs to line 3)"),
+        ("a.csv", "a,b\r1,2\r", ":1", "carriage return"),
+        ("a.csv", "a;b\n1;2\n", ":1", "semicolons separate nothing here"),
+        ("a.tsv", "a,b\n1,2\n", ":1", "commas separate nothing here"),
+        ("a.csv", "a,b\n1,\0\n", ":2", "NUL byte"),
         ("a.csv", "a,a\n1,2\n", ":1", "names a column 'a' twice"),
         ("a.csv", "a,\n1,2\n", ":1", "a column has no name"),
         ("a.csv", b"a,b\n1,2\n\xe9,2\n", ":3", "byte 0xe9"),
         ("a.parquet", "not parquet", "", "cannot be read as parquet"),
-        ("a.txt", "hello", "", "cannot tell what kind of file .txt is"),
+        ("a.arrow", "not arrow", "", "cannot be read as arrow"),
+        ("a.feather", "FEA1 and more", "", "feather file of version 1"),
+        ("a.txt", b"one\ntw\xf6\n", ":2", "byte 0xf6 is not UTF-8"),
+        ("a.txt", "one\n\0\n", ":2", "NUL byte"),
+        ("a.txt", " \n", "", "no records"),
+        ("a.txt", b"PK\x03\x04", "", "looks like zip"),
     ],
 )
 def test_malformed_files_say_where(
     tmp_path: Path, name: str, content: str | bytes, where: str, what: str
 ) -> None:
     source = write(tmp_path / name, content)
-    error = refused(source)
+    error = fault(source)
     assert error.where == source + where
     assert what in error.what
     assert error.exit_code == 3
@@ -150,40 +209,46 @@ def test_a_missing_file_suggests_a_near_one(tmp_path: Path) -> None:
     assert refused(str(tmp_path / "alpace.jsonl")).fix == f"did you mean {near}?"
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert "is a folder" in refused(str(tmp_path)).what
+@pytest.mark.parametrize("name", ["a.bin", "noname", "a.parquet.gz"])
+def test_a_file_of_an_unknown_kind_is_refused(tmp_path: Path, name: str) -> None:
+    what = refused(write(tmp_path / name, "x")).what
+    assert what.startswith(("cannot tell what kind", ".parquet is read as it is, not inside"))
 
 
-@pytest.mark.parametrize("source", ["some-owner/some-set.v1", "squad"])
-def test_other_names_go_to_the_hub(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    asked = []
-
-    def load(name: str, split: str) -> list[dict[str, str]]:
-        asked.append((name, split))
-        return ROWS
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    assert read(source) == [Record(row, source, n) for n, row in enumerate(ROWS, 1)]
-    assert asked == [(source, "train")]
+@pytest.mark.parametrize("source", ["foo bar", "a" * 5000, "a@b@c", "a:b:c"])
+def test_what_is_no_name_of_anything(source: str) -> None:
+    what = refused(source).what
+    assert what.startswith(("is neither a file nor the name", "cannot be read: File name too"))
 
 
-def test_hub_failures_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    cases = [
-        (ConnectionError("Couldn't reach it\nmore"), "the hub cannot be reached"),
-        (datasets.exceptions.DatasetNotFoundError("no"), "neither a file here nor a data set"),
-        (ValueError("Config name is missing."), "Config name is missing"),
-        (RuntimeError("Dataset scripts are no longer supported"), "scripts are no longer"),
+def test_plain_text_is_one_record(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.txt", "\ufeffone\r\ntwo\n\n你好\n")
+    assert read(source) == [Record({"text": "one\ntwo\n\n你好\n"}, source, 1)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_windows_line_ends_and_a_mark(tmp_path: Path, name: str) -> None:
+    text = "a,b\r\n1,2\r\n" if name == "a.csv" else '{"a": "1", "b": "2"}\r\n'
+    source = write(tmp_path / name, "\ufeff" + text + text.splitlines()[-1] + "\r\n")
+    assert [r.fields for r in read(source)] == [{"a": "1", "b": "2"}] * 2
+
+
+def test_joined_files_keep_their_marks(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", '\ufeff{"a": 1}\n\ufeff{"a": 2}\n')
+    assert [r.fields for r in read(source)] == [{"a": 1}, {"a": 2}]
+
+
+def test_every_bad_line_is_told_in_one_pass(tmp_path: Path) -> None:
+    bad = ["{", "nul", '{"a"}', "[1]", "3", '"x"', '{"a": "\0"}', "\udcff", '{"a": 1}}', "{'a': 1}"]
+    rows = [f'{{"a": {n}}}' for n in range(3000)]
+    rows[50::60] = (bad * 5)[: len(rows[50::60])]
+    text = "\n".join(rows).encode("utf-8", "surrogateescape")
+    records = read(write(tmp_path / "a.jsonl", text))
+    assert [r.line for r in records] == list(range(1, 3001))
+    assert [r.line for r in records if r.fault] == list(range(51, 3001, 60))
+    assert [r.fields for r in records if not r.fault] == [
+        {"a": n} for n in range(3000) if n % 60 != 50
     ]
-    for error, what in cases:
-
-        def fail(name: str, split: str, error: Exception = error) -> None:
-            raise error
-
-        monkeypatch.setattr(datasets, "load_dataset", fail)
-        assert what in refused("owner/set").what
-    assert "neither a file nor the name" in refused("foo bar").what
 
 
 def test_the_strategy_reads_and_imports_nothing_heavy(tmp_path: Path) -> None:
