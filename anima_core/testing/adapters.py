@@ -12,69 +12,81 @@ from transformers import PreTrainedModel
 
 from anima_core.contracts import Adapter
 from anima_core.errors import UsageError
+from anima_core.quiet import quiet_libraries
 from anima_core.testing.compare import error, gradients, logits, perturb
 from anima_core.testing.files import check_safetensors
+from anima_core.testing.instances import call
 
 if TYPE_CHECKING:
-    Adapt = Callable[[PreTrainedModel], Adapter]
+    from anima_core.testing.models import Family
+
+Make = Callable[[], PreTrainedModel]
 
 
 def check_adapter(
-    adapt: Adapt,
-    make: Callable[[], PreTrainedModel] | None = None,
+    adapt: Callable[..., Adapter],
     *,
+    family: Family = "llama",
+    load: Callable[..., PreTrainedModel] | None = None,
     tolerance: float = 1e-4,
     merge_tolerance: float | None = None,
 ) -> None:
     """An adapter trains what it says and nothing else, and can be put aside and taken up again.
 
-    1. `trainable` holds exactly the parameters that require a gradient, a gradient reaches each
-       of them, and each of them moves the logits.
+    1. `trainable` holds exactly the parameters that require a gradient, and a gradient reaches
+       each of them.
     2. Under `disabled`, the logits are the base model's, and afterwards the adapted one's again.
     3. `save` into an empty folder writes safetensors and no pickle, and changes nothing; `load`
        of it into a model adapted anew gives the same logits. `load` of a folder that holds
        nothing raises `UsageError`.
-    4. After the trained parameters were moved, `merge` gives a plain model, with the parameters
-       of the base model and the logits of the adapted one.
+    4. `merge` gives a plain model, with the parameters of the base model and the logits of the
+       adapted one.
+
+    All of it after the trained parameters were moved, so that a zero update hides nothing.
 
     Args:
-        adapt: adapts a model, e.g. ``lambda model: strategy.adapt_model(run_context(), model)``.
-        make: makes the same base model every time; ``tiny_model("llama")`` when None.
+        adapt: the hook, bound: ``strategy.adapt_model``.
+        family: which model.
+        load: the ``load_model`` hook, bound, of a strategy that brings its own.
         tolerance: largest difference of logits, relative to the largest.
-        merge_tolerance: the same for `merge`; `tolerance` when None. Weights that are kept in few
-            bits need more.
+        merge_tolerance: the same for `merge`; `tolerance` when None.
 
     Raises:
         AssertionError: saying which of these does not hold.
     """
-    if make is None:
-        from anima_core.testing.models import tiny_model
+    from anima_core.testing.tiny_runs import tiny_run
 
-        make = tiny_model
+    with tiny_run(family, load) as tiny, quiet_libraries():
+
+        def adapted(seed: int, model: PreTrainedModel | None = None) -> Adapter:
+            # Under a seed of its own, so that no two adapters begin alike.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return call(adapt, run=tiny.run, model=model or tiny.make())  # type: ignore[no-any-return]
+
+        _check(adapted, tiny.make, tolerance, merge_tolerance or tolerance)
+
+
+def _check(
+    adapted: Callable[..., Adapter], make: Make, tolerance: float, merge_tolerance: float
+) -> None:
     model = make()
     base, plain = logits(model), _shape_of(model)
-    adapter = _seeded(adapt, model, 1)
+    adapter = adapted(1, model)
     assert isinstance(adapter, Adapter), f"adapt_model returned {adapter!r}, which is no Adapter"
     _check_trainable(adapter)
     perturb(adapter.trainable.values(), seed=2)
-    adapted = logits(adapter.model)
-    assert error(adapted, base) > tolerance, "the trained parameters do not change the logits"
+    moved = logits(adapter.model)
+    assert error(moved, base) > tolerance, "the trained parameters do not change the logits"
     _check_gradients(adapter)
     if adapter.disabled is not None:
-        _check_disabled(adapter, base, adapted, tolerance)
+        _check_disabled(adapter, base, moved, tolerance)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _check_saved(adapter, folder, adapted)
-        _check_loads(_seeded(adapt, make(), 3), folder, adapted, tolerance)
-    _check_refuses_nothing(_seeded(adapt, make(), 3))
-    _check_merged(adapter, adapted, plain, merge_tolerance or tolerance)
-
-
-def _seeded(adapt: Adapt, model: PreTrainedModel, seed: int) -> Adapter:
-    """Adapt a model under a seed of its own, so that no two adapters begin alike."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return adapt(model)
+        _check_saved(adapter, folder, moved)
+        _check_loads(adapted(3), folder, moved, tolerance)
+    _check_refuses_nothing(adapted(3))
+    _check_merged(adapter, moved, plain, merge_tolerance)
 
 
 def _shape_of(model: Any) -> tuple[type, dict[str, tuple[int, ...]]]:

@@ -63,6 +63,13 @@ def error(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float(((got - expected).abs().max() / scale).nan_to_num(float("inf")))
 
 
+def distance(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """The norm of the difference, relative to the norm; infinite for other shapes or a NaN."""
+    if got.shape != expected.shape:
+        return float("inf")
+    return float(((got - expected).norm() / expected.norm()).nan_to_num(float("inf")))
+
+
 def perturb(parameters: Any, seed: int = 0, size: float = 0.05) -> None:
     """Move every parameter by normal noise, in place."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from anima_core.testing.compare import error, gradients
+from anima_core.testing.instances import call
 from anima_core.testing.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    Patch = Callable[[PreTrainedModel], AbstractContextManager[None]]
+    from anima_core.testing.models import Family
 
 Answers = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -24,9 +25,9 @@ class _Planned(Exception):  # noqa: N818 - no error: it is thrown through the pa
 
 
 def check_patch(
-    patch: Patch,
-    make: Callable[[], PreTrainedModel] | None = None,
+    patch: Callable[..., AbstractContextManager[None]],
     *,
+    family: Family = "llama",
     exact: bool = False,
     tolerance: float = 1e-5,
 ) -> None:
@@ -40,9 +41,8 @@ def check_patch(
        attributes and hooks, parameters, buffers, answers and gradients are as they were.
 
     Args:
-        patch: patches a model, e.g.
-            ``lambda model: strategy.patch_model(run_context(), model)``.
-        make: makes the same model every time; ``tiny_model("llama")`` when None.
+        patch: the hook, bound: ``strategy.patch_model``.
+        family: which model.
         exact: whether the patch promises to change neither answers nor gradients (tiling,
             offloading), rather than to change them (noise).
         tolerance: how far these may be off under `exact`, relative to the largest entry of each.
@@ -50,27 +50,42 @@ def check_patch(
     Raises:
         AssertionError: saying what is not so.
     """
-    if make is None:
-        from anima_core.testing.models import tiny_model
+    from anima_core.testing.tiny_runs import tiny_run
 
-        make = tiny_model
-    model, other = make(), make()
+    with tiny_run(family) as tiny:
+        model, other = tiny.make(), tiny.make()
+        _check(
+            lambda: call(patch, run=tiny.run, model=model),
+            model,
+            other,
+            tolerance if exact else None,
+        )
+
+
+def _check(
+    patch: Callable[[], object],
+    model: PreTrainedModel,
+    other: PreTrainedModel,
+    tolerance: float | None,
+) -> None:
     before, twin = Snapshot(model), Snapshot(other)
     answers = _answers(model)
-
-    context = patch(model)
-    assert isinstance(context, AbstractContextManager), (
-        f"patch_model returned {context!r}, which is no context manager"
-    )
-    with context:
-        _check_inside(_answers(model), answers, tolerance if exact else None)
+    with _context(patch()):
+        _check_inside(_answers(model), answers, tolerance)
         _nothing(list(twin.differences(other)), "while one model is patched, of another")
         _same(_answers(other), answers, 0.0, "while one model is patched, another")
     _nothing(list(before.differences(model)), "after the patch")
     _same(_answers(model), answers, 0.0, "after the patch, the model")
 
-    _fail_inside(patch(model))
+    _fail_inside(_context(patch()))
     _nothing(list(before.differences(model)), "after an exception inside the patch")
+
+
+def _context(returned: object) -> AbstractContextManager[None]:
+    assert isinstance(returned, AbstractContextManager), (
+        f"patch_model returned {returned!r}, which is no context manager"
+    )
+    return returned
 
 
 def _answers(model: PreTrainedModel) -> Answers:
