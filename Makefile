@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := . plugins/qlora plugins/dpo plugins/longctx
 TYPED := anima_core plugins/qlora/anima_qlora plugins/dpo/anima_dpo plugins/longctx/anima_longctx \
-	examples/demo/run.py
+	examples/demo/run.py docs/hooks
 RECIPE := pyproject.toml $(wildcard plugins/*/pyproject.toml) constraints.txt Makefile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint docs format clean
 .DELETE_ON_ERROR:
 
 help: ## Show this help
@@ -55,10 +55,14 @@ lint: $(VENV)/.tools ## Ruff, mypy --strict, import-linter
 test: lint ## Lint, then every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
+# mkdocs-material prints its plans for the future at every build unless it is told not to.
+docs: $(VENV)/.tools ## Build the documentation into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 format: $(VENV)/.tools ## Let ruff mend and format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv and caches; runs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,7 +60,10 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_to_a_file(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
+        path = (page.parent / target).resolve()
+        if path.parent == ROOT / "docs/reference":
+            continue  # generated: `mkdocs build --strict` finds a dead link to those
+        assert path.exists(), f"{page.name}: {target}"
 
 
 def test_every_make_target_that_is_named_exists() -> None:
