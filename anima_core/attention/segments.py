@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from anima_core.batch import Batch
 
+TRANSFORMERS_WORDS = ("sdpa", "flash", "flex", "eager", "paged")
+"""Words by which transformers knows an attention of its own: no other may have one in its name."""
+
 
 class SegmentAttend(Protocol):
     """An attention kernel over segments laid end to end."""
@@ -76,7 +79,7 @@ def register_segment_attention(name: str, attend: SegmentAttend) -> None:
     Raises:
         ValueError: transformers would take the name for an implementation of its own.
     """
-    if any(word in name for word in ("sdpa", "flash", "flex", "eager", "paged")):
+    if any(word in name for word in TRANSFORMERS_WORDS):
         raise ValueError(f"{name!r} reads like an attention of transformers' own; choose another")
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
