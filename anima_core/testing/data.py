@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
@@ -81,3 +83,25 @@ def batch_of(examples: Sequence[EncodedExample], rows: Sequence[int] | None = No
     from anima_core.data.collate import collate
 
     return collate(examples, range(len(examples)) if rows is None else rows)
+
+
+def write_data(path: Path, kind: Literal["completion", "preference"], count: int = 8) -> Path:
+    """Write tiny training data as jsonl.
+
+    Args:
+        path: the file.
+        kind: ``completion`` for rows of ``prompt`` and ``completion``, ``preference`` for rows
+            of ``prompt``, ``chosen`` and ``rejected``.
+        count: how many rows.
+
+    Returns:
+        The file, to be named as DATA on a command line.
+    """
+    rows = []
+    for number in range(count):
+        good, bad = "yes " * (number % 3 + 1), "no " * (number % 2 + 1)
+        row = {"prompt": f"Is {number} a number?"}
+        row |= {"completion": good} if kind == "completion" else {"chosen": good, "rejected": bad}
+        rows.append(row)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
