@@ -1,0 +1,1 @@
+"""Two losses for Anima: `focal` and `distill`."""

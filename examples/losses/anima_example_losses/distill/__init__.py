@@ -1,0 +1,1 @@
+"""The strategy `distill` for Anima."""

@@ -1,0 +1,1 @@
+"""The strategy `focal` for Anima."""
