@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from anima_core.contracts import Record
-from anima_core.data import columns
+from anima_core.data import columnar
 from anima_core.errors import DataError
 
 SPLIT = "train"
@@ -61,7 +61,7 @@ def read_hub(source: str) -> Iterator[Record]:
             fix=f"read was the split {split!r}; choose as {name}@config:split, or save it as "
             "jsonl or parquet and give the file",
         ) from None
-    yield from columns.rows(data.with_format("arrow").iter(columns.ROWS_AT_ONCE), source)
+    yield from columnar.rows(data.with_format("arrow").iter(columnar.ROWS_AT_ONCE), source)
 
 
 def _short(error: BaseException) -> str:

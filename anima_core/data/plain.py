@@ -37,22 +37,15 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):  # bool is an int
         return value
     if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
+        return {str(plain(name)): plain(item) for name, item in value.items()}
     if isinstance(value, list):
-        return _list(value)
+        return [plain(item) for item in value]
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
             return {"type": "binary", "bytes": len(value)}
     return _scalar(value)
-
-
-def _list(value: list[Any]) -> Any:
-    pairs = all(type(item) is tuple and len(item) == 2 for item in value)
-    if value and pairs and all(isinstance(name, str) for name, _ in value):  # an Arrow map
-        return {name: plain(item) for name, item in value}
-    return [plain(list(item) if type(item) is tuple else item) for item in value]
 
 
 def _scalar(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from anima_core.config.paths import home_expanded
 from anima_core.contracts import Record
-from anima_core.data import columns, folders, jsons, tables, texts
+from anima_core.data import columnar, folders, jsons, tables, texts
 from anima_core.data.compressed import COMPRESSIONS, suffixes
 from anima_core.data.hub import is_hub_id, read_hub
 from anima_core.errors import DataError
@@ -32,9 +32,9 @@ _TEXTUAL: dict[str, Reader] = {
 }
 READERS: dict[str, Reader] = {
     **_TEXTUAL,
-    ".parquet": columns.read_parquet,
-    ".arrow": columns.read_arrow,
-    ".feather": columns.read_arrow,
+    ".parquet": columnar.read_parquet,
+    ".arrow": columnar.read_arrow,
+    ".feather": columnar.read_arrow,
     **{kind + c: reader for kind, reader in _TEXTUAL.items() for c in COMPRESSIONS},
 }
 """Who reads a file, by its suffix and its compression's."""
