@@ -85,11 +85,11 @@ def _obstacles(name: str, hook: str) -> Iterator[tuple[str, str]]:
         yield "is a word of the Python language", other
     if name in ("adapt", "core") or name.startswith("adapt-"):
         yield f"would make a package or distribution named like {CORE_DISTRIBUTION}'s", other
-    if name in _companions():
-        yield f"would make a package named like that of {CORE_DISTRIBUTION}-{name}", other
     for offer in offers():
         if offer.name == name:
             yield f"is taken by {offer.distribution} {offer.version}", other
+    if name in _companions():
+        yield f"would make a package named like that of {CORE_DISTRIBUTION}-{name}", other
     if _installed(names := Names(name)):
         yield f"would make {names.package}, and a package of that name is installed", other
     if hook == "attention" and (word := _transformers_own(name)):

@@ -19,6 +19,7 @@ from anima_core.scaffold.kinds import SUMMARIES
 from anima_core.scaffold.names import LONGEST, Names
 from anima_core.scaffold.render import rendered
 from anima_core.scaffold.write import write_folder
+from anima_core.testing import check_import_budget
 from anima_core.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,6 +158,11 @@ def test_the_command_says_what_to_do_next(
     assert written == set(rendered(Names("quokka"), "loss"))
     assert all(path in said for path in written)
     assert os.listdir(tmp_path) == ["quokka"]  # noqa: PTH208 - hidden files too
+
+
+def test_a_plugin_is_written_without_torch() -> None:
+    check_import_budget("anima_core.cli.plugins.making")
+    check_import_budget("anima_core.attention.segments")  # for an attention's name
 
 
 @pytest.mark.parametrize("there", ["folder", "file", "link"])
