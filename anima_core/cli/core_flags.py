@@ -25,7 +25,16 @@ PANELS = {
         "max_grad_norm",
         "seed",
     ),
-    "Data": ("max_length", "overlong", "skip_bad_records", "eval_data"),
+    "Data": (
+        "format",
+        "columns",
+        "fill",
+        "train_on",
+        "max_length",
+        "overlong",
+        "skip_bad_records",
+        "eval_data",
+    ),
     "Precision, device and memory": (
         "dtype",
         "device",

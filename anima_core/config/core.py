@@ -7,12 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from anima_core.config.values import one_or_many
+from anima_core.config.values import one_or_many, pairs
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["linear", "cosine", "constant"]
 Overlong = Literal["error", "drop", "truncate"]
+TrainOn = Literal["all", "assistant", "last"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
+Pairs = Annotated[tuple[str, ...], BeforeValidator(pairs)]
+Format = Literal[
+    "prompt-completion", "prompt-response", "alpaca", "messages", "sharegpt", "input-output",
+    "self-instruct", "long-data", "text", "chip2", "oasst", "hh-rlhf-text", "user-assistant",
+    "preference", "alpaca-preference", "sharegpt-preference", "dialogue-pairs", "hh-rlhf",
+    "unpaired",
+]  # fmt: skip
 
 
 class CoreOptions(BaseModel):
@@ -49,6 +57,25 @@ class CoreOptions(BaseModel):
         default="error",
         description="What to do with a sequence past --max-length: refuse, drop the example, or "
         "cut its context from the left.",
+    )
+    format: Format | None = Field(
+        default=None,
+        description="Format of the records [default: told by each record's fields].",
+    )
+    columns: Pairs = Field(
+        default=(),
+        description="Which column holds a field that a format reads, as FIELD=COLUMN, e.g. "
+        "prompt=question.",
+    )
+    fill: Pairs = Field(
+        default=(),
+        description="What takes the place of a placeholder in the data, as NAME=VALUE: "
+        "name=Anima for {{name}}.",
+    )
+    train_on: TrainOn = Field(
+        default="assistant",
+        description="What of a dialogue is learnt: the assistant's turns, the last of them, or "
+        "all of the text.",
     )
     skip_bad_records: bool = Field(
         default=False,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anima_core.data.turns import Message
 from anima_core.errors import DataError, SetupError
@@ -58,13 +58,19 @@ class Renderer:
         self.plain = not tokenizer.chat_template
 
     def __call__(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = False, where: str = ""
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+        where: str = "",
     ) -> str:
         """Lay a dialogue out as text.
 
         Args:
             messages: the dialogue.
             add_generation_prompt: whether to end with what comes before an answer.
+            tools: what the assistant may call, for the template.
             where: the record's place, for the error.
 
         Raises:
@@ -72,20 +78,23 @@ class Renderer:
         """
         if self.plain:
             return plain_layout(
-                messages, self._bos, self._eos, add_generation_prompt=add_generation_prompt
+                messages, self.bos, self._eos, add_generation_prompt=add_generation_prompt
             )
         from jinja2 import TemplateError
 
         try:
             text = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+                [{k: v for k, v in m.items() if k != "train"} for m in messages],
+                tools=list(tools) or None,  # type: ignore[arg-type]
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
             )
         except (TemplateError, TypeError) as error:
             roles = ", ".join(m["role"] for m in messages)
             raise DataError(
                 f"the chat template of {self.name} refuses the dialogue ({roles}): {error}",
                 where=where,
-                fix="change the record's roles, or give the model's folder another chat_template",
+                fix="change the record's roles, or name another template: --template chatml",
             ) from None
         assert isinstance(text, str)
         return text
@@ -131,7 +140,7 @@ class Renderer:
         return str(self.tokenizer.convert_ids_to_tokens(self.eos_id))
 
     @cached_property
-    def _bos(self) -> str:
+    def bos(self) -> str:
         """BOS, if this tokenizer begins a text with it of its own accord."""
         bos = self.tokenizer.bos_token_id
         first = self.tokenizer("a", add_special_tokens=True)["input_ids"][:1]

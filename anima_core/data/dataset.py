@@ -55,8 +55,9 @@ def load_dataset(
         DataError: records are malformed or of another kind (all of them are read first, and the
             error tells of all), a sequence is too long, or there is nothing to learn.
         SetupError: the tokenizer cannot be used.
+        UsageError: there is no such format or field, or the loss learns from another kind.
     """
-    intake = Intake(tokenizer, kind)
+    intake = Intake(tokenizer, kind, handling)
     try:
         for chunk in chunks(records):
             intake.take(chunk)
@@ -66,6 +67,7 @@ def load_dataset(
         if handling.skip_bad_records or not intake.faults.total:
             raise
         intake.faults.add(error)
+    intake.columns.refuse_missing(", ".join(sources))
     if intake.faults.total and not handling.skip_bad_records:
         raise intake.faults.refusal(sources, intake.records)
     fitted = fit(intake.encoded, limit, overlong)
@@ -85,6 +87,10 @@ def load_dataset(
         unsupervised=intake.unsupervised,
         formats=dict(+intake.formats),
         unread_fields=tuple(intake.unread),
+        replaced_fields=tuple(intake.columns.hidden),
+        remarks=dict(intake.remarks),
+        placeholders=dict(intake.placeholders.open),
+        filled=dict(intake.placeholders.filled),
         sha256=fingerprint(fitted.examples),
         bad=intake.faults.total,
         bad_records=tuple(intake.faults.listed()),

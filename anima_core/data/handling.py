@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from anima_core.config.values import pairs_of
+
 if TYPE_CHECKING:
-    from anima_core.config.core import CoreOptions
+    from anima_core.config.core import CoreOptions, TrainOn
 
 
 @dataclass(frozen=True)
@@ -14,12 +17,26 @@ class Handling:
     """Options of a data set, as the core's options of the same names.
 
     Attributes:
+        format: the format to read every record in; found record by record when None.
+        columns: by field, the column that holds it.
+        fill: by placeholder, what takes its place.
+        train_on: what of a completion is learnt.
         skip_bad_records: leave records that cannot be used out, instead of refusing them.
     """
 
+    format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, str] = field(default_factory=dict)
+    train_on: TrainOn = "assistant"
     skip_bad_records: bool = False
 
 
 def handling_of(config: CoreOptions) -> Handling:
     """What a run's options ask for."""
-    return Handling(skip_bad_records=config.skip_bad_records)
+    return Handling(
+        format=config.format,
+        columns=pairs_of(config.columns),
+        fill=pairs_of(config.fill),
+        train_on=config.train_on,
+        skip_bad_records=config.skip_bad_records,
+    )

@@ -11,7 +11,10 @@ from anima_core.batch import EncodedExample, TokenSegment
 from anima_core.contracts import Record
 from anima_core.data.chat import Renderer
 from anima_core.data.faults import Faults
-from anima_core.data.formats import FIELDS, Example, Kind, to_example
+from anima_core.data.formats import Example, Kind, fields_of, named, to_example
+from anima_core.data.handling import Handling
+from anima_core.data.placeholders import Placeholders
+from anima_core.data.renamed import Columns
 from anima_core.data.template import encode
 from anima_core.errors import DataError
 
@@ -45,17 +48,25 @@ class Intake:
         faults: the records that cannot be used.
         records: how many came.
         formats: how many usable records came in each format.
-        unread: fields that no format reads, in the order in which they came up.
+        unread: fields that were not read, in the order in which they came up.
+        remarks: how many records were read otherwise than they stand there, by sentence.
+        placeholders: what was filled, and what was not.
+        columns: the columns that were renamed.
         unsupervised: examples left out since they have nothing to learn from.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, kind: Kind) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, kind: Kind, handling: Handling) -> None:
         self.encoded: list[EncodedExample] = []
         self.faults = Faults()
         self.records = 0
         self.formats: Counter[str] = Counter()
         self.unread: dict[str, None] = {}
         self.unsupervised = 0
+        self.remarks: Counter[str] = Counter()
+        self.placeholders = Placeholders(handling.fill)
+        self.columns = Columns(handling.columns)
+        self._format = named(handling.format, kind) if handling.format else None
+        self._train_on = handling.train_on
         self._kind = kind
         self._render = Renderer(tokenizer)
         self._pool: dict[int, int] = {}
@@ -72,7 +83,7 @@ class Intake:
         # A pair of equal answers prefers nothing: its gradient is zero under any such loss.
         useful = [e for e in examples if not e.chosen or e.chosen != e.rejected]
         self.unsupervised += len(examples) - len(useful)
-        encoded = encode(self._render, useful, self.faults.add)
+        encoded = encode(self._render, useful, self.faults.add, self._train_on)
         for example, segments in zip(useful, encoded, strict=True):
             if not segments:
                 self.formats[example.format] -= 1
@@ -89,9 +100,18 @@ class Intake:
             with self.faults.noting():
                 if record.fault:
                     raise record.fault
-                example = to_example(record, self._kind)
-                self.unread |= dict.fromkeys(str(f) for f in record.fields if f not in FIELDS)
-                yield example
+                renamed = self.columns.rename(record)
+                example = to_example(renamed, self._kind, self._format)
+                self._note_unread(renamed, example)
+                self.remarks.update(example.remarks)
+                yield self.placeholders.fill(example)
+
+    def _note_unread(self, record: Record, example: Example) -> None:
+        """A field that holds something and is not read would be lost without a word."""
+        read = fields_of(example.format)
+        for field, value in record.fields.items():
+            if field not in read and value not in (None, "", [], {}):
+                self.unread[str(field)] = None
 
 
 def _teaches(segments: Sequence[TokenSegment]) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from anima_core.config.values import pairs_of
 from anima_core.data.chat import PLAIN_NOTE
 from anima_core.data.formats import FIELDS
+from anima_core.problems import Problem
 from anima_core.registry.names import did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from anima_core.config.core import CoreOptions
     from anima_core.runs.plan import DataSummary
 
 SHOWN = 8
@@ -35,11 +38,50 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
         )
     if summary.unsupervised:
         notes.append(f"{summary.unsupervised} examples were left out: nothing to learn from")
+    notes += [f"{count:,} records: {remark}" for remark, count in summary.remarks.items()]
+    if summary.filled:
+        notes.append(f"placeholders were filled: {_counted(summary.filled)}")
+    if summary.replaced_fields:
+        names = ", ".join(summary.replaced_fields)
+        notes.append(f"--columns took other columns in the place of the records' own {names}")
     if summary.unread_fields:
         notes.append(_unread(summary.unread_fields))
     if not tokenizer.chat_template:
         notes.append(PLAIN_NOTE)
     return notes
+
+
+def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
+    """What is most likely not meant, and what to do about it."""
+    if not summary.placeholders:
+        return []
+    name = next(iter(summary.placeholders))
+    return [
+        (
+            f"placeholders would be learnt as they stand: {_counted(summary.placeholders)}",
+            f"Fill each with --fill {name}=VALUE.",
+        )
+    ]
+
+
+def idle_problems(summary: DataSummary, config: CoreOptions) -> list[Problem]:
+    """Options of the data that were given and find nothing to do."""
+    found = []
+    there = [*summary.filled, *summary.placeholders]
+    for name in pairs_of(config.fill):
+        if name not in summary.filled:
+            fix = f"There are {', '.join(there)}." if there else "There are none at all."
+            found.append(Problem(f"--fill {name}", f"the data has no {{{{{name}}}}}", fix))
+    if config.train_on != "assistant" and summary.kind != "completion":
+        what = f"it does nothing: of {summary.kind} examples the answers are learnt"
+        found.append(Problem("--train-on", what, "Leave it out.", level="warning"))
+    return found
+
+
+def _counted(names: Mapping[str, int]) -> str:
+    """Placeholders with the number of examples that have them."""
+    shown = [f"{{{{{name}}}}} in {count:,} examples" for name, count in _most(names)]
+    return ", ".join(shown)
 
 
 def _bad(summary: DataSummary) -> str:
@@ -53,7 +95,7 @@ def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """The largest counts, with what the others come to."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     rest = sum(count for _, count in ordered[SHOWN:])
-    return [*ordered[:SHOWN], *([("other faults", rest)] if rest else [])]
+    return [*ordered[:SHOWN], *([("others", rest)] if rest else [])]
 
 
 def _unread(fields: Sequence[str]) -> str:

@@ -9,33 +9,51 @@ found by rendering the dialogue up to there, never by searching for markers or b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from anima_core.data.chat import Renderer
+from anima_core.data.toolcheck import check_tools
 from anima_core.data.turns import Message
 from anima_core.errors import DataError
+
+if TYPE_CHECKING:
+    from anima_core.config.core import TrainOn
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A dialogue as text.
+    """A dialogue, or plain text, as text.
 
     Attributes:
         text: the text, up to the end of the last answer's turn.
-        spans: start and stop, in characters, of each answer that is to be learnt.
+        spans: start and stop, in characters, of each part that is to be learnt.
+        boundary: where the first answer begins.
+        plain: whether it is plain text, which ends with EOS, whatever it says itself.
     """
 
     text: str
     spans: tuple[tuple[int, int], ...]
-
-    @property
-    def boundary(self) -> int:
-        """Where the first answer to be learnt begins."""
-        return self.spans[0][0]
+    boundary: int = 0
+    plain: bool = False
 
 
-def render_spans(render: Renderer, messages: Sequence[Message], first: int, where: str) -> Rendered:
+def render_text(render: Renderer, text: str) -> Rendered:
+    """Plain text, all of which is learnt; BOS before it where the tokenizer writes one."""
+    whole = render.bos + text
+    return Rendered(whole, ((0, len(whole)),), plain=True)
+
+
+def render_spans(
+    render: Renderer,
+    messages: Sequence[Message],
+    first: int,
+    where: str,
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    train_on: TrainOn = "assistant",
+) -> Rendered:
     """Render a dialogue and find the assistant's turns from message `first` on.
 
     Args:
@@ -43,45 +61,82 @@ def render_spans(render: Renderer, messages: Sequence[Message], first: int, wher
         messages: the dialogue; the last message is the assistant's.
         first: index of the first message that may be learnt.
         where: the record's place, for errors.
+        tools: what the assistant may call.
+        train_on: the assistant's turns, the last of them, or all of the text. A message with
+            ``"train": False`` is left out of each.
 
     Raises:
-        DataError: the template refuses the dialogue, or writes its beginning differently once
-            more follows, so that an answer's place in the text cannot be known.
+        DataError: the template refuses the dialogue, leaves tools out, or writes its beginning
+            differently once more follows, so that an answer's place in the text cannot be known.
     """
-    whole = render(messages, where=where)
+    whole = render(messages, tools=tools, where=where)
+    check_tools(render, messages, tools, whole, where)
     last = len(messages) - 1
-    spans = []
-    for index in range(first, len(messages)):
-        if messages[index]["role"] != "assistant":
-            continue
-        prompt = render(messages[:index], add_generation_prompt=True, where=where)
+    spans: list[tuple[int, int]] = []
+    answers = [i for i in range(first, last + 1) if messages[i]["role"] == "assistant"]
+    for index in answers:
+        prompt = render(messages[:index], add_generation_prompt=True, tools=tools, where=where)
         if not whole.startswith(prompt):
             raise _moved(render, f"the prompt of message {index}", prompt, whole, where)
         if index == last:
             stop = len(whole.rstrip())
         else:
-            stop = _turn_end(render, messages[: index + 1], whole, len(prompt), where)
+            closed = render(messages[: index + 1], tools=tools, where=where)
+            found = _turn_end(render, messages[index], closed, whole, len(prompt))
+            if found is None:
+                raise _moved(render, f"message {index}", closed, whole, where)
+            stop = found
         spans.append((len(prompt), stop))
     # What a template writes after the last end-of-turn is never learnt and predicts nothing.
-    return Rendered(whole[: spans[-1][1]], tuple(spans))
+    text = whole[: spans[-1][1]]
+    wanted = [messages[index].get("train", True) for index in answers]
+    if train_on == "all":
+        learnt = _around([s for s, w in zip(spans, wanted, strict=True) if not w], len(text))
+    else:
+        learnt = [s for s, w in zip(spans, wanted, strict=True) if w]
+        if train_on == "last":
+            learnt = [span for span in learnt if span == spans[-1]]
+    return Rendered(text, tuple(learnt), spans[0][0])
+
+
+def _around(holes: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+    """The parts of a text that lie outside of some spans."""
+    edges = [0, *(edge for hole in holes for edge in hole), length]
+    parts = zip(edges[::2], edges[1::2], strict=True)
+    return [(start, stop) for start, stop in parts if start < stop]
 
 
 def _turn_end(
-    render: Renderer, messages: Sequence[Message], whole: str, start: int, where: str
-) -> int:
-    """Where the turn of the last of `messages` ends in a text in which more follows."""
-    closed = render(messages, where=where)
+    render: Renderer, message: Message, closed: str, whole: str, start: int
+) -> int | None:
+    """Where a message's turn ends in a text in which more follows; None where it is uncertain.
+
+    Args:
+        render: the chat template.
+        message: the message.
+        closed: the dialogue's text up to and with it.
+        whole: the text with what follows.
+        start: where the message begins in both.
+    """
     if whole.startswith(closed):
         return len(closed.rstrip())
-    # Some templates treat the last turn specially (Qwen3 puts an empty <think> block before it,
-    # Phi-3 ends the text with EOS). The turn's end is still certain where the content itself
+    # Some templates treat the last turn specially. Qwen3 writes a <think> block before it that
+    # earlier turns lack: one writing of the turn is then the end of the other.
+    turn = closed[start:].rstrip()
+    end = next((text for text in render.special.values() if turn.endswith(text)), "")
+    if closed.startswith(whole[:start]) and end:
+        parts = whole[start:].split(end, turn.count(end))
+        written = whole[start : len(whole) - len(parts[-1])]
+        if len(parts) > turn.count(end) and (turn.endswith(written) or written.endswith(turn)):
+            return start + len(written)
+    # Phi-3 ends the text with EOS. The turn's end is still certain where the content itself
     # stands at its place, followed by a special token.
-    content = messages[-1]["content"].strip()
+    content = message["content"].strip()
     at = start + len(whole[start:]) - len(whole[start:].lstrip())
-    end = render.special_pattern.match(whole, at + len(content))
-    if whole.startswith(content, at) and end:
-        return end.end()
-    raise _moved(render, f"message {len(messages) - 1}", closed, whole, where)
+    match = render.special_pattern.match(whole, at + len(content))
+    if content and whole.startswith(content, at) and match:
+        return match.end()
+    return None
 
 
 def _moved(render: Renderer, what: str, part: str, whole: str, where: str) -> DataError:
@@ -93,6 +148,6 @@ def _moved(render: Renderer, what: str, part: str, whole: str, where: str) -> Da
         f"the chat template of {render.name} writes {what} differently once more follows: "
         f"{part[same : same + 30]!r} becomes {whole[same : same + 30]!r}",
         where=where,
-        fix="give the model's folder a chat_template in which a dialogue's text begins with the "
-        "text of its beginning (no text added to the generation prompt, no turn rewritten)",
+        fix="name one (--template) in which a dialogue's text begins with the text of its "
+        "beginning: no text added to the generation prompt, no turn of a chat_template rewritten",
     )

@@ -15,12 +15,14 @@ from anima_core.batch import Role, TokenSegment
 from anima_core.data.chat import Renderer
 from anima_core.data.formats import Example
 from anima_core.data.place import place
-from anima_core.data.spans import Rendered, render_spans
+from anima_core.data.spans import Rendered, render_spans, render_text
 from anima_core.data.turns import Message
 from anima_core.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from anima_core.config.core import TrainOn
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[TokenSegment]:
@@ -79,6 +81,7 @@ def encode(
     render: Renderer,
     examples: Sequence[Example],
     refuse: Callable[[DataError], None] = _raise,
+    train_on: TrainOn = "assistant",
 ) -> list[tuple[TokenSegment, ...]]:
     """Encode many examples with one call of the tokenizer.
 
@@ -86,6 +89,7 @@ def encode(
         render: the tokenizer's chat template.
         examples: completions and preferences (those with `chosen`).
         refuse: told of each example that cannot be encoded; without it they raise.
+        train_on: what of a completion is learnt.
 
     Returns:
         For each example its segments, as `encode_completion` and `encode_preference` give them;
@@ -94,7 +98,7 @@ def encode(
     texts: list[list[Rendered]] = []
     for example in examples:
         try:
-            texts.append(_render(render, example))
+            texts.append(_render(render, example, train_on))
         except DataError as error:
             refuse(error)
             texts.append([])
@@ -121,13 +125,14 @@ def _segments(
     return (own[0].segment(Role.COMPLETION, 0),)
 
 
-def _render(render: Renderer, example: Example) -> list[Rendered]:
-    where = place(example.file, example.line)
+def _render(render: Renderer, example: Example, train_on: TrainOn) -> list[Rendered]:
+    where, tools, prompt = place(example.file, example.line), example.tools, example.messages
+    if example.text:
+        return [render_text(render, example.text)]
     if not example.chosen:
-        return [render_spans(render, example.messages, 0, where)]
-    prompt = example.messages
+        return [render_spans(render, prompt, 0, where, tools=tools, train_on=train_on)]
     return [
-        render_spans(render, (*prompt, *answer), len(prompt), where)
+        render_spans(render, (*prompt, *answer), len(prompt), where, tools=tools)
         for answer in (example.chosen, example.rejected)
     ]
 
@@ -181,12 +186,18 @@ def _masked(
             first -= 1
             stops[first] = start + 1
         supervised[first:end] = [True] * max(end - first, 0)
-    written = rendered.text[starts[-1] :].strip() if ids else ""
-    if not ids or render.special.get(ids[-1]) != written:
+    if not _ends(render, ids, starts, rendered):
         # The template leaves the turn open; without EOS the model would never learn to stop.
         ids, stops = [*ids, render.eos_id], [*stops, len(rendered.text)]
-        supervised.append(True)
+        supervised.append(any(stop == len(rendered.text) for _, stop in rendered.spans))
     return _Tokens(ids, supervised, stops)
+
+
+def _ends(render: Renderer, ids: Sequence[int], starts: Sequence[int], rendered: Rendered) -> bool:
+    """Whether the last token says that the text ends: a special one, written by the template."""
+    if not ids or rendered.plain:
+        return bool(ids) and ids[-1] == render.eos_id
+    return render.special.get(ids[-1]) == rendered.text[starts[-1] :].strip()
 
 
 def _reaches_over(render: Renderer, token: int, text: str, stop: int, boundary: int) -> bool:

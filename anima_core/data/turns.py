@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anima_core.contracts import Record
-from anima_core.data.place import place
-from anima_core.errors import DataError
+from anima_core.data.field import bad_field, shown, text
+from anima_core.data.tools import calls_of
 
-Message = dict[str, str]
-"""``{"role": …, "content": …}``"""
+Message = dict[str, Any]
+"""``{"role": …, "content": …}``, and ``tool_calls``, ``tool_call_id``, ``name`` or
+``reasoning_content`` where it has them; ``"train": False`` where it is not to be learnt."""
 
 ROLES: Mapping[str, str] = {
     "system": "system",
@@ -23,59 +24,8 @@ ROLES: Mapping[str, str] = {
 }
 """Every role that is understood (OpenAI's and ShareGPT's), and the chat template's name for it."""
 
-_UNSUPPORTED = ("tool_calls", "function_call", "audio")
-
-
-def bad_field(record: Record, field: str, found: str, expected: str, fix: str = "") -> DataError:
-    """The error for a field that is not what it should be.
-
-    Args:
-        record: the record it is in.
-        field: its name, with indices for a nested one (``messages[2].content``).
-        found: what stands there.
-        expected: what should.
-        fix: what to do, if more can be said.
-    """
-    return DataError(
-        f"field {field!r}: found {found}, expected {expected}",
-        where=place(record.file, record.line),
-        fix=fix,
-    )
-
-
-def shown(value: object) -> str:
-    """A value as a message speaks of it."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, str):
-        return f"text {value[:40]!r}" if value.strip() else "empty text"
-    if isinstance(value, int | float):
-        return str(value).lower() if isinstance(value, bool) else f"the number {value}"
-    if isinstance(value, Mapping):
-        return f"an object with {', '.join(map(str, value)) or 'no fields'}"
-    if isinstance(value, Sequence):
-        return f"a list of {len(value)}"
-    return f"a {type(value).__name__}"
-
-
-def text(record: Record, field: str, value: object, *, empty: bool = False) -> str:
-    """A field's value as text, unchanged.
-
-    Raises:
-        DataError: it is no text, it is empty (unless `empty`), or it is not valid Unicode.
-    """
-    if not isinstance(value, str):
-        raise bad_field(record, field, shown(value), "text")
-    if not empty and not value.strip():
-        raise bad_field(record, field, "empty text", "text")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise bad_field(
-                record, field, "half of a surrogate pair (\\ud800 to \\udfff)", "valid Unicode"
-            ) from None
-    return value
+_UNSUPPORTED = {"function_call": "'tool_calls' in its stead", "audio": "text messages only"}
+_KEPT = ("tool_call_id", "name", "reasoning_content")
 
 
 def turn(record: Record, field: str, value: object) -> Message:
@@ -93,15 +43,62 @@ def turn(record: Record, field: str, value: object) -> Message:
     role = ROLES.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise bad_field(record, f"{field}.{who}", shown(name), f"one of {', '.join(ROLES)}")
-    for key in _UNSUPPORTED:
+    for key, expected in _UNSUPPORTED.items():
         if value.get(key):
-            raise bad_field(record, f"{field}.{key}", shown(value[key]), "text messages only")
+            raise bad_field(record, f"{field}.{key}", shown(value[key]), expected)
+    calls = _calls(record, field, role, value.get("tool_calls"))
     content = _joined(record, f"{field}.{what}", value.get(what))
+    if calls and content is None:
+        content = ""
     # An empty system prompt or user turn means something; an empty answer teaches nothing.
-    return {
+    empty = role != "assistant" or bool(calls)
+    message: Message = {
         "role": role,
-        "content": text(record, f"{field}.{what}", content, empty=role != "assistant"),
+        "content": text(record, f"{field}.{what}", content, empty=empty),
     }
+    if calls:
+        message["tool_calls"] = calls
+    for key in _KEPT:
+        if value.get(key):
+            message[key] = text(record, f"{field}.{key}", value[key])
+    if not _is_learnt(record, field, role, value):
+        message["train"] = False
+    return message
+
+
+def _calls(record: Record, field: str, role: str, value: object) -> list[dict[str, Any]]:
+    if not value:
+        return []
+    if role != "assistant":
+        raise bad_field(record, f"{field}.tool_calls", shown(value), "none, but of the assistant")
+    return calls_of(record, f"{field}.tool_calls", value)
+
+
+def _is_learnt(record: Record, field: str, role: str, value: Mapping[str, Any]) -> bool:
+    """What ``train`` or ``weight`` of a message say: 0 or false leaves an answer out."""
+    learnt = True
+    for key in ("train", "weight"):
+        flag = value.get(key)
+        if flag is None:
+            continue
+        if flag not in (0, 1):
+            raise bad_field(
+                record,
+                f"{field}.{key}",
+                shown(flag),
+                "0 or 1 (true or false)",
+                "a message is learnt or not; the record as a whole may have another weight",
+            )
+        if flag and role != "assistant":
+            raise bad_field(
+                record,
+                f"{field}.{key}",
+                shown(flag),
+                f"0 or nothing in a message by {role!r}",
+                "only the assistant's messages are learnt; --train-on all learns everything",
+            )
+        learnt = learnt and bool(flag)
+    return learnt
 
 
 def _joined(record: Record, field: str, content: object) -> object:
@@ -110,7 +107,16 @@ def _joined(record: Record, field: str, content: object) -> object:
         return content
     parts = []
     for index, part in enumerate(content):
-        if not isinstance(part, Mapping) or part.get("type") != "text":
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if isinstance(kind, str) and kind != "text":
+            raise bad_field(
+                record,
+                f"{field}[{index}]",
+                f"a part of type {kind!r}",
+                "text",
+                "the model is taught text alone: leave the record out, or write what the part says",
+            )
+        if not isinstance(part, Mapping) or kind != "text":
             raise bad_field(record, f"{field}[{index}]", shown(part), "a part of type text")
         parts.append(text(record, f"{field}[{index}].text", part.get("text"), empty=True))
     return "".join(parts)
@@ -127,4 +133,26 @@ def turns(record: Record, field: str, value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         found = "an empty list" if value == [] else shown(value)
         raise bad_field(record, field, found, "a list of messages")
-    return tuple(turn(record, f"{field}[{i}]", item) for i, item in enumerate(value))
+    messages = tuple(turn(record, f"{field}[{i}]", item) for i, item in enumerate(value))
+    check_order(record, field, messages)
+    return messages
+
+
+def check_order(record: Record, field: str, messages: Sequence[Message]) -> None:
+    """Refuse turns that do not follow one another as in a dialogue.
+
+    Raises:
+        DataError: a system message that is not the first, two turns in a row by the user or by
+            the assistant, or a tool's answer to no call.
+    """
+    for index, message in enumerate(messages[1:], 1):
+        role, before = message["role"], messages[index - 1]
+        if role == "system":
+            found, expected = "a system message", "none after the first message"
+        elif role == before["role"] and role != "tool":
+            found, expected = f"a second message by {role!r} in a row", "another's turn"
+        elif role == "tool" and before["role"] != "tool" and "tool_calls" not in before:
+            found, expected = "a tool's answer", "a message with tool_calls before it"
+        else:
+            continue
+        raise bad_field(record, f"{field}[{index}]", found, expected)

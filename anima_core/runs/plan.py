@@ -44,11 +44,15 @@ class DataSummary:
         dropped, truncated: what became of them.
         unsupervised: examples left out since they have nothing to learn from.
         formats: how many records came in each format.
-        unread_fields: fields of the records that no format reads.
+        unread_fields: fields of the records that were not read.
         sha256: hash of the encoded examples.
         bad: records that cannot be used and were left out.
         bad_records: the first of those, where and why, and how many more there are.
         bad_kinds: how many there are of each kind of fault.
+        replaced_fields: fields of the records that another column was taken in the place of.
+        remarks: how many records were read otherwise than they stand there, by sentence.
+        placeholders: how many examples have each placeholder that was not filled.
+        filled: how many had each placeholder that was.
     """
 
     sources: tuple[str, ...]
@@ -68,6 +72,10 @@ class DataSummary:
     bad: int = 0
     bad_records: tuple[str, ...] = ()
     bad_kinds: Mapping[str, int] = field(default_factory=dict)
+    replaced_fields: tuple[str, ...] = ()
+    remarks: Mapping[str, int] = field(default_factory=dict)
+    placeholders: Mapping[str, int] = field(default_factory=dict)
+    filled: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

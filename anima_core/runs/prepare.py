@@ -222,7 +222,7 @@ class _Preparation:
     ) -> tuple[list[EncodedExample], DataSummary | None]:
         from anima_core.data.dataset import load_dataset
         from anima_core.data.handling import handling_of
-        from anima_core.data.notes import data_notes
+        from anima_core.data.notes import data_notes, data_warnings, idle_problems
 
         limit = run.config.max_length or window_of(run.model_config)
         if sources == run.config.data:
@@ -249,6 +249,10 @@ class _Preparation:
             return [], None
         for text in data_notes(loaded[1], tokenizer):
             self.problems.append(Problem("data", text, level="note"))
+        for text, fix in data_warnings(loaded[1]):
+            self.problems.append(Problem("data", text, fix, level="warning"))
+        if sources == run.config.data:
+            self.problems += idle_problems(loaded[1], run.config)
         return loaded
 
     def _plan(

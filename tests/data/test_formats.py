@@ -214,10 +214,10 @@ def with_answer(message: object) -> dict[str, object]:
         (
             "completion",
             with_answer({"role": "assistant", "content": "r", "tool_calls": [{}]}),
-            "'messages[1].tool_calls'",
+            "'messages[1].tool_calls[0]'",
         ),
-        ("completion", {"messages": UA, "tools": [{"name": "f"}]}, "'tools'"),
-        ("completion", {"messages": UA, "label": False}, "'label': found false"),
+        ("completion", {"messages": UA, "tools": [{"nome": "f"}]}, "'tools[0]'"),
+        ("completion", {"messages": UA, "label": False}, "'label': a verdict"),
         ("completion", {"conversations": [HUMAN, {"from": "gpt"}]}, "'conversations[1].value'"),
         ("preference", {"prompt": "q", "chosen": "c"}, "expected one of: prompt + chosen"),
         ("preference", {"chosen": "c", "rejected": "r"}, "'prompt': found nothing"),

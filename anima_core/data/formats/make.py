@@ -1,0 +1,67 @@
+"""One example of one record."""
+
+from __future__ import annotations
+
+from anima_core.contracts import Record
+from anima_core.data.field import bad_field, shown
+from anima_core.data.formats import parts
+from anima_core.data.formats.example import Example, Kind
+from anima_core.data.formats.known import Format, detect
+from anima_core.data.formats.refusals import lacking, unknown
+from anima_core.data.place import place
+from anima_core.data.tools import tools_of
+from anima_core.errors import DataError
+
+
+def to_example(record: Record, kind: Kind, known: Format | None = None) -> Example:
+    """Make an example of a record.
+
+    Args:
+        record: the record.
+        kind: what the loss wants.
+        known: the format to read it in; found by the record's fields when None.
+
+    Raises:
+        DataError: a field is missing or malformed, or the record is of the other kind; the
+            message names file, line and field and says what was expected.
+    """
+    fields = record.fields
+    if known is None:
+        known = _detected(record, kind)
+    elif not all(parts.given(fields, field) for field in known.needs):
+        raise lacking(record, known)
+    tools = tools_of(record)
+    if tools and "tools" not in known.fields:
+        raise bad_field(record, "tools", shown(fields["tools"]), f"no tools with {known.shape}")
+    found = known.read(record)
+    messages = found.messages
+    system = parts.optional(record, "system") if "system" in known.fields else ""
+    if system and messages[0]["role"] != "system":
+        messages = ({"role": "system", "content": system}, *messages)
+    if next((m["role"] for m in messages if m["role"] != "system"), "user") == "assistant":
+        raise DataError(
+            "the dialogue begins with an assistant's message; nothing asks for it",
+            where=place(record.file, record.line),
+            fix="begin with a user's message",
+        )
+    return Example(
+        messages,
+        known.name,
+        found.chosen,
+        found.rejected,
+        parts.weight(record),
+        file=record.file,
+        line=record.line,
+        text=found.text,
+        tools=tools,
+        label=found.label,
+        remarks=found.remarks,
+    )
+
+
+def _detected(record: Record, kind: Kind) -> Format:
+    judged = detect(record.fields, "unpaired")
+    known = judged if kind == "unpaired" else detect(record.fields, kind)
+    if known is None or (judged and kind == "completion"):
+        raise unknown(record, kind)
+    return known

@@ -1,0 +1,105 @@
+"""The errors for records that fit no format, and what would read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anima_core.contracts import Record
+from anima_core.data.formats.dialogues import MARKS, marks_of
+from anima_core.data.formats.example import Kind
+from anima_core.data.formats.known import FIELDS, FORMATS, Format, detect
+from anima_core.data.place import place
+from anima_core.errors import DataError
+
+_QUESTIONS = ("question", "query", "problem", "ask", "user", "human", "source_text")
+_ANSWERS = ("answer", "reply", "solution", "assistant", "bot", "target_text")
+_TEXTS = ("content", "body", "document", "article", "passage", "story")
+
+_WANTS = {
+    "preference": "add --dpo to learn from preferences",
+    "unpaired": "take a strategy whose loss learns from unpaired feedback, as KTO does "
+    "(`anima plugins list` shows what is installed); or keep the records whose label is true "
+    "and take the field away",
+}
+
+
+def unknown(record: Record, kind: Kind) -> DataError:
+    """The error for a record that fits no format of the kind that the loss wants."""
+    fields = record.fields
+    where = place(record.file, record.line)
+    other = detect(fields)
+    if other and other.kind == "unpaired":
+        return DataError(
+            "field 'label': a verdict on an answer (unpaired feedback), but the loss learns from "
+            f"{kind} examples and would take good and bad answers alike",
+            where=where,
+            fix=_WANTS["unpaired"],
+        )
+    if kind == "completion" and other and other.kind == "preference":
+        return DataError(
+            "a preference record (chosen and rejected), but the loss learns from completions",
+            where=where,
+            fix=_WANTS["preference"],
+        )
+    found = fields_of(fields)
+    if kind == "preference" and other and "chosen" not in fields and "rejected" not in fields:
+        return DataError(
+            f"a completion record, but the loss learns from preferences: {found}",
+            where=where,
+            fix="use --sft (leave --dpo out), or give records with chosen and rejected",
+        )
+    shapes = dict.fromkeys(f.shape for f in FORMATS if f.kind == kind)
+    formats = "; ".join(sorted(shapes, key=lambda shape: not shape.startswith("prompt")))
+    return DataError(
+        f"{found}, expected one of: {formats}", where=where, fix=_mapping(fields, kind)
+    )
+
+
+def lacking(record: Record, known: Format) -> DataError:
+    """The error for a record without the fields of the format that was named."""
+    return DataError(
+        f"{fields_of(record.fields)}, expected those of {known.name}: {known.shape}",
+        where=place(record.file, record.line),
+        fix="name another --format, or say with --columns FIELD=COLUMN which column holds what",
+    )
+
+
+def fields_of(fields: Mapping[str, Any]) -> str:
+    """The fields that a record has, as a message tells of them."""
+    names = ", ".join(f"{k} (nothing)" if v is None else str(k) for k, v in fields.items())
+    return f"found the fields {names}" if names else "found no fields"
+
+
+def _mapping(fields: Mapping[str, Any], kind: Kind) -> str:
+    """The ``--columns`` that would read a record; empty where none comes to mind."""
+    options = _columns({k: v for k, v in fields.items() if k not in FIELDS}) if fields else ()
+    if not options or kind != "completion":
+        return ""
+    return "say which columns hold what: " + " ".join(f"--columns {o}" for o in options)
+
+
+def _columns(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    for name, value in fields.items():
+        if isinstance(value, list) and value and _is_message(value[0]):
+            return (f"messages={name}",)
+        if marks_of(value) or _holds_turns(value):
+            return (f"text={name}",)
+    question, answer = _first(fields, _QUESTIONS), _first(fields, _ANSWERS)
+    if question and answer:
+        return (f"prompt={question}", f"completion={answer}")
+    text = _first(fields, _TEXTS)
+    return (f"text={text}",) if text else ()
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool({"role", "from"} & set(value))
+
+
+def _holds_turns(value: Any) -> bool:
+    return isinstance(value, str) and any(len(m.pattern.findall(value)) > 1 for m in MARKS)
+
+
+def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    by_name = {str(name).lower(): str(name) for name in fields}
+    return next((by_name[name] for name in names if name in by_name), "")
