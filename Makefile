@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := . plugins/qlora plugins/dpo plugins/longctx
 TYPED := anima_core plugins/qlora/anima_qlora plugins/dpo/anima_dpo plugins/longctx/anima_longctx \
-	examples/demo/run.py docs/hooks
+	examples/demo/run.py examples/losses/anima_example_losses docs/hooks
 RECIPE := pyproject.toml $(wildcard plugins/*/pyproject.toml) constraints.txt Makefile
 
 .DEFAULT_GOAL := help
