@@ -17,13 +17,16 @@ Making the list loads no torch; each check imports what it needs when it is call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
-from anima_core.testing.instances import build, missing_options, refuse_if_it_does
+from anima_core.registry.load import check as problems_of
+from anima_core.registry.load import implemented
+from anima_core.testing.by_hook import BY_HOOK
+from anima_core.testing.instances import build, missing_options
 
 if TYPE_CHECKING:
     from anima_core.strategy import Options
@@ -56,28 +59,42 @@ class Check:
         return self.name
 
 
-def checks_for(cls: type, name: str, options: Options | None = None) -> list[Check]:
+def checks_for(
+    cls: type,
+    name: str,
+    options: Options | None = None,
+    *,
+    sources: Sequence[str] | None = None,
+) -> list[Check]:
     """The checks that fit a strategy.
+
+    Always there: ``strategy`` (the class is sound), ``import-budget``, ``options``, ``answers``
+    (each hook's answer) and ``globals`` (nothing shared is replaced). Then come those of each
+    hook that it implements, named after the hook, and ``run``: two steps of training, alone and
+    beside each bundled strategy that is installed and answers another slot. Of a class that is
+    not sound, only what can be known about it is checked.
 
     Args:
         cls: the strategy's class.
         name: the strategy's name.
         options: what it is built with; its defaults when None. Without defaults, the checks that
             need an instance are skipped, and say so.
+        sources: for a ``read_data`` strategy that reads no jsonl, two or more sources with the
+            fields ``prompt`` and ``completion``.
     """
-    from anima_core.registry.load import implemented
-
-    del name
-    reason = missing_options(cls, options)
     checks = list(_of_the_class(cls))
-    for hook in sorted(implemented(cls)):
-        for what, run in _of_a_hook(hook, cls, options):
-            checks.append(Check(what, run, reason))
-    return checks
+    if any(problems_of(cls)):
+        return checks
+    reason = missing_options(cls, options)
+    checks.append(Check("options", partial(_options, cls, name, options)))
+    made = partial(build, cls, options)
+    for what, run in [*_of_every_hook(made), *_of_its_hooks(cls, made, sources)]:
+        checks.append(Check(what, run, reason))
+    return checks + list(_runs(cls, name, options, sources, reason))
 
 
 def _of_the_class(cls: type) -> Iterator[Check]:
-    """What any strategy is put to, built or not."""
+    """What any strategy is put to, sound or not."""
 
     def strategy() -> None:
         from anima_core.testing.strategies import check_strategy
@@ -93,71 +110,60 @@ def _of_the_class(cls: type) -> Iterator[Check]:
     yield Check("import-budget", budget)
 
 
-def _of_a_hook(
-    hook: str, cls: Any, options: Options | None
+def _options(cls: Any, name: str, options: Options | None) -> None:
+    from anima_core.testing.options import check_options
+
+    check_options(cls, name, options)
+
+
+def _of_every_hook(made: Callable[[], Any]) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What every hook is put to."""
+
+    def answers() -> None:
+        from anima_core.testing.hooks import check_answers
+
+        check_answers(made())
+
+    def nothing_shared() -> None:
+        from anima_core.testing.hooks import check_globals
+
+        check_globals(made())
+
+    yield "answers", answers
+    yield "globals", nothing_shared
+
+
+def _of_its_hooks(
+    cls: type, made: Callable[[], Any], sources: Sequence[str] | None
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What a hook's answer is put to."""
-    if hook == "token_logps":
-        yield "token_logps", lambda: _token_logps(build(cls, options))
-    if hook == "loss":
-        yield "loss", lambda: _loss(build(cls, options))
-    if hook == "optimizer":
-        yield "optimizer", lambda: _optimizer(build(cls, options))
-    if hook == "attention":
-        for family in ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gpt2"):
-            yield f"attention[{family}]", partial(_attention_of, cls, options, family)
+    """What the hooks that it implements are put to."""
+    own = implemented(cls)
+    for hook, (check, families) in BY_HOOK.items():
+        if hook not in own:
+            continue
+        more: Sequence[object] = [sources] if hook == "read_data" else families
+        if not more:
+            yield hook, partial(_one, check, made)
+        for word in more:
+            what = f"{hook}[{word}]" if families else hook
+            yield what, partial(_one, check, made, word)
 
 
-def _token_logps(strategy: Any) -> None:
-    import torch
-
-    from anima_core.testing.context import run_context
-    from anima_core.testing.kernels import check_token_logps
-
-    refuse_if_it_does(strategy, run_context())
-    kernel = strategy.token_logps(run_context())
-    check_token_logps(kernel)
-    check_token_logps(kernel, dtype=torch.bfloat16)
+def _one(check: Callable[..., None], made: Callable[[], Any], *more: object) -> None:
+    check(made(), *more)
 
 
-def _loss(strategy: Any) -> None:
-    from anima_core.testing.context import run_context
-    from anima_core.testing.data import batch_of, random_examples
-    from anima_core.testing.losses import check_gradient, check_micro_batch_invariance
+def _runs(
+    cls: Any, name: str, options: Options | None, sources: Sequence[str] | None, reason: str
+) -> Iterator[Check]:
+    """Runs alone and in company."""
+    from anima_core.testing.company import companies
 
-    refuse_if_it_does(strategy, run_context())
-    loss = strategy.loss(run_context())
-    examples = random_examples(loss.data, 7, seed=3, weighted=True)
-    check_gradient(loss, batch_of(examples))
-    if loss.scope == "example":
-        check_micro_batch_invariance(loss, examples)
+    for company in companies(cls, name):
 
+        def run(others: Sequence[str] = company.others) -> None:
+            from anima_core.testing.runs import check_run
 
-def _optimizer(strategy: Any) -> None:
-    from anima_core.testing.context import run_context
-    from anima_core.testing.optimizers import check_optimizer
+            check_run(cls, name, options, beside=others, data=sources)
 
-    run = run_context(learning_rate=1e-2)
-    refuse_if_it_does(strategy, run)
-    check_optimizer(lambda groups: strategy.optimizer(run, groups))
-
-
-def _attention_of(cls: Any, options: Options | None, family: Any) -> None:
-    from anima_core.testing.context import run_context
-    from anima_core.testing.data import random_examples
-    from anima_core.testing.models import tiny_config, tiny_model
-    from anima_core.testing.segments import check_segment_isolation
-
-    strategy = build(cls, options)
-    config = tiny_config(family)
-    run = run_context(model_config=config)
-    refuse_if_it_does(strategy, run)
-    attention = strategy.attention(run)
-    if getattr(config, "attn_logit_softcapping", None) and not attention.softcap:
-        raise SkipTest("it says that it has no soft-cap")
-    if getattr(config, "sliding_window", None) and not attention.sliding_window:
-        raise SkipTest("it says that it has no sliding window")
-    examples = random_examples("completion", 4, seed=1)
-    if attention.shared_prefix:
-        examples += random_examples("preference", 3, seed=2)
-    check_segment_isolation(tiny_model(family, attn_implementation=attention.name), examples)
+        yield Check(str(company), run, reason or company.skip)

@@ -60,6 +60,7 @@ def check_token_logps(
     tolerance: float | None = None,
     device: str = "cpu",
     seed: int = 0,
+    several: bool = True,
 ) -> None:
     """A kernel's log-probs, and its gradients by hidden states and head, are the textbook's.
 
@@ -77,11 +78,14 @@ def check_token_logps(
             dtype).
         device: where to compute.
         seed: of the random inputs.
+        several: try ``[N, K]`` targets too; not for one whose class says ``gives = ("logps",)``.
 
     Raises:
         AssertionError: naming the case and the quantity that is off.
     """
     for index, case in enumerate(_CASES):
+        if case.targets is not None and not several:
+            continue
         generator = torch.Generator().manual_seed(seed + index)
         inputs = _inputs(case, dtype, device, generator)
         kept = [tensor.clone() for tensor in inputs.tensors]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
+from anima_core.registry.globals import watched
 from anima_core.testing.compare import error, gradients
 from anima_core.testing.instances import call
 from anima_core.testing.snapshots import Snapshot
@@ -70,7 +71,7 @@ def _check(
 ) -> None:
     before, twin = Snapshot(model), Snapshot(other)
     answers = _answers(model)
-    with _context(patch()):
+    with _watched(_context(patch())):
         _check_inside(_answers(model), answers, tolerance)
         _nothing(list(twin.differences(other)), "while one model is patched, of another")
         _same(_answers(other), answers, 0.0, "while one model is patched, another")
@@ -79,6 +80,18 @@ def _check(
 
     _fail_inside(_context(patch()))
     _nothing(list(before.differences(model)), "after an exception inside the patch")
+
+
+@contextmanager
+def _watched(context: AbstractContextManager[None]) -> Iterator[None]:
+    """Enter a patch, and find what it replaces that other models share."""
+    with watched() as replaced:
+        context.__enter__()
+    try:
+        yield
+    finally:
+        context.__exit__(None, None, None)
+        assert not replaced, f"the patch replaces {', '.join(replaced)}, which other models share"
 
 
 def _context(returned: object) -> AbstractContextManager[None]:

@@ -71,8 +71,8 @@ def check_run(
         except SetupError as error:
             raise SkipTest(f"something is missing: {error}") from error
         except DataError as error:
-            if "read_data" in cls.slots and data is None:
-                raise SkipTest(f"it reads no jsonl; give sources of its own: {error}") from error
+            if "read_data" in cls.slots and (data is None or beside):
+                raise SkipTest(f"its reader does not read this data: {error}") from error
             raise AssertionError(f"the run failed: {error}") from error
         except AnimaError as error:
             if beside and error.exit_code == 2:
