@@ -63,6 +63,18 @@ class Options(anima_core.Options):
     slow: bool = Field(default=False, description="Be slow.")
     names: tuple[str, ...] = Field(default=(), description="Names.")
 
+class Total:
+    data, scope, needs, uses_reference = "completion", "example", "logps", False
+
+    def __init__(self, run, options):
+        self.run, self.options = run, options
+
+    def denominators(self, batch):
+        return {"total": float(len(batch.targets))}
+
+    def __call__(self, batch, logps, reference=None):
+        return anima_core.LossOutput({"total": -logps.sum()})
+
 class Good:
     api = anima_core.HOOK_API
     summary = "A loss made for a test."
@@ -76,7 +88,7 @@ class Good:
 
     @anima_core.hookimpl
     def loss(self, run):
-        return ("loss", run, self.options)
+        return Total(run, self.options)
 """
 
 

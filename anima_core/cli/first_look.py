@@ -65,7 +65,7 @@ def first_look(argv: Sequence[str]) -> FirstLook:
     merged = merge(replace(base, core={}), over).strategies  # the core's options come later
     chosen = [find_offer(reference, offered) for reference in merged]
     selected = {offer.name: load_strategy(offer).Options for offer in chosen}
-    Refusals(names, selected).check(found)
+    Refusals(names, selected, chosen).check(found)
     return FirstLook(offered, base, named, selected, _rest(argv, found, names))
 
 

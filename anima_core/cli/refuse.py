@@ -10,8 +10,9 @@ from anima_core.cli.core_flags import switches, valued
 from anima_core.cli.scan import Flag
 from anima_core.cli.words import is_strategy, option_flags, split_option
 from anima_core.errors import UsageError
+from anima_core.registry.known import not_installed
 from anima_core.registry.names import did_you_mean, normalized_distribution, split_reference
-from anima_core.registry.offers import left_out, offers
+from anima_core.registry.offers import Offer, left_out, offers
 
 if TYPE_CHECKING:
     from anima_core.strategy import Options
@@ -24,10 +25,12 @@ class Refusals:
     Attributes:
         names: every strategy that may be selected.
         selected: options model of every selected strategy, by name.
+        chosen: the selected strategies' offers.
     """
 
     names: Collection[str]
     selected: Mapping[str, type[Options]]
+    chosen: Sequence[Offer] = ()
 
     def check(self, found: Sequence[Flag]) -> None:
         """Check every long option of a command line; short ones are left to the parser.
@@ -76,7 +79,11 @@ class Refusals:
         return dotted | {f"--{name}" for name in self.names}
 
     def _unknown(self, wanted: str, shown: str, known: Collection[str]) -> UsageError:
-        if error := left_out(wanted.removeprefix("--"), shown):
+        reference = wanted.removeprefix("--")
+        error = left_out(split_reference(reference)[1], shown) or not_installed(
+            reference, shown, self.chosen
+        )
+        if error is not None:
             return error
         return UsageError(
             "there is no such option or strategy",

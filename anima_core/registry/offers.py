@@ -62,11 +62,11 @@ def offers(disabled: Iterable[str] = ()) -> list[Offer]:
     Raises:
         UsageError: the core's own distribution is to be left out.
     """
-    without = _disabled(disabled)
-    return [offer for offer in _every_offer() if offer.distribution not in without]
+    without = disabled_distributions(disabled)
+    return [offer for offer in every_offer() if offer.distribution not in without]
 
 
-def _every_offer() -> list[Offer]:
+def every_offer() -> list[Offer]:
     """Every offer of every installed distribution, those left out too."""
     found = []
     for point in entry_points(group=GROUP):
@@ -143,7 +143,7 @@ def _unknown(
             f"{distribution} does not offer {name}; {has} does",
             where=f"--{distribution}:{name}",
         )
-    if error := left_out(name, f"--{name}"):
+    if error := left_out(name, f"--{name}") or _published(distribution, name):
         return error
     hint = did_you_mean(f"--{name}", (f"--{o.name}" for o in offered))
     return UsageError(
@@ -153,6 +153,12 @@ def _unknown(
     )
 
 
+def _published(distribution: str, name: str) -> UsageError | None:
+    from anima_core.registry.known import not_installed
+
+    return not_installed(f"{distribution}:{name}" if distribution else name, f"--{name}")
+
+
 def left_out(name: str, where: str) -> UsageError | None:
     """The error for a strategy that nobody offers only because its distribution is left out.
 
@@ -160,25 +166,34 @@ def left_out(name: str, where: str) -> UsageError | None:
         name: the strategy's name, kebab-case; no offer bears it.
         where: the flag that named it.
     """
-    for offer in _every_offer():
+    for offer in every_offer():
         if offer.name == name and not refusal(offer):
-            by_variable = offer.distribution in _names(_variable())
             return UsageError(
                 f"{offer.distribution} {offer.version} offers this strategy, and is left out",
                 where=where,
-                fix=f"take {offer.distribution} out of {DISABLE_VARIABLE}"
-                if by_variable
-                else f"name it without --no-plugin {offer.distribution}",
+                fix=way_in(offer.distribution),
             )
     return None
 
 
+def way_in(distribution: str) -> str:
+    """How to have a distribution back that was left out."""
+    if distribution in _names(_variable()):
+        return f"take {distribution} out of {DISABLE_VARIABLE}"
+    return f"name it without --no-plugin {distribution}"
+
+
 def unknown_in_variable() -> list[str]:
     """Distributions in ``ANIMA_DISABLE_PLUGINS`` that offer no strategy: misspelt, perhaps."""
-    return sorted(_names(_variable()) - {offer.distribution for offer in _every_offer()})
+    return sorted(_names(_variable()) - {offer.distribution for offer in every_offer()})
 
 
-def _disabled(disabled: Iterable[str]) -> set[str]:
+def disabled_distributions(disabled: Iterable[str]) -> set[str]:
+    """Every distribution to leave out: those named here, and those of the environment.
+
+    Raises:
+        UsageError: the core's own is among them.
+    """
     names = _names([*disabled, *_variable()])
     if CORE_DISTRIBUTION in names:
         raise UsageError(

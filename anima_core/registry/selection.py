@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from anima_core.errors import SetupError, UsageError
+from anima_core.errors import SetupError
+from anima_core.registry.answers import check_answer
+from anima_core.registry.blame import FaultError, carefully, way_out
+from anima_core.registry.company import answers, check_company, refuse_missing, refuse_repeats
+from anima_core.registry.guarded import GuardedPatch, guarded_records
 from anima_core.registry.load import implemented, load_strategy
 from anima_core.registry.names import CORE_DISTRIBUTION, split_reference
 from anima_core.registry.offers import Offer, find_offer, offers
@@ -69,48 +73,58 @@ class Selection:
     def call(self, slot: str, **arguments: Any) -> Any:
         """The one answer to a slot.
 
+        What `read_data` gives is looked at record by record, as they come.
+
         Raises:
             AnimaError: as the strategy raised it.
-            SetupError: the strategy raised anything else, or answered None.
+            SetupError: the strategy raised anything else, answered what its specification does
+                not allow, or replaced what every model of the process shares.
         """
-        provider = self.providers[slot]
-        answer = self._call_one(provider, slot, arguments)
-        if answer is None:
-            raise self._failure(provider, slot, "answered None")
+        answer = self.ask(self.providers[slot], slot, arguments)
+        if slot == "read_data":
+            return guarded_records(answer, _fault_of(self.providers[slot], slot))
         return answer
 
     def call_stack(self, hook: str, **arguments: Any) -> list[tuple[Provider, Any]]:
         """What each implementation of a hook answers, in the order of `stack`.
 
+        A context manager of `patch_model` is watched as it is entered and left.
+
         Raises:
-            AnimaError: as a strategy raised it.
-            SetupError: a strategy raised anything else.
+            AnimaError, SetupError: as in `call`.
         """
-        return [(p, self._call_one(p, hook, arguments)) for p in self.stack(hook)]
+        answers = [(p, self.ask(p, hook, arguments)) for p in self.stack(hook)]
+        if hook == "patch_model":
+            return [(p, GuardedPatch(answer, _fault_of(p, hook))) for p, answer in answers]
+        return answers
 
     def cls_attribute(self, slot: str, name: str, default: Any) -> Any:
         """An optional class attribute of the strategy that answers a slot."""
         return getattr(self.providers[slot].cls, name, default)
 
-    def _call_one(self, provider: Provider, hook: str, arguments: Mapping[str, Any]) -> Any:
-        from anima_core.errors import AnimaError
-
+    def ask(self, provider: Provider, hook: str, arguments: Mapping[str, Any]) -> Any:
+        """What one member's implementation of a hook answers; raises as `call` does."""
         others = [m.instance for m in self.members if m is not provider]
         caller = self._manager.subset_hook_caller(hook, others)
-        try:
-            answer = caller(**arguments)
-        except AnimaError:
-            raise
-        except Exception as error:
-            what = f"failed: {type(error).__name__}: {error}"
-            raise self._failure(provider, hook, what) from error
+        fault = _fault_of(provider, hook)
+        answer = carefully(lambda: caller(**arguments), fault)
         if _is_stack(hook):
-            return answer[0] if answer else None
+            answer = answer[0] if answer else None
+        problem = check_answer(hook, answer)
+        if problem:
+            raise fault(problem)
         return answer
 
-    @staticmethod
-    def _failure(provider: Provider, hook: str, what: str) -> SetupError:
-        return SetupError(f"its hook `{hook}` {what}", where=str(provider))
+
+def _fault_of(provider: Provider, hook: str = "") -> Callable[[str], FaultError]:
+    """Makes the error about a strategy, or about one of its hooks."""
+
+    def fault(what: str) -> FaultError:
+        said = f"its hook `{hook}` {what}" if hook else what
+        name = "" if provider.default else provider.strategy
+        return FaultError(said, where=str(provider), fix=way_out(provider.distribution, name))
+
+    return fault
 
 
 def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] = ()) -> Selection:
@@ -127,8 +141,9 @@ def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] =
         SetupError: a selected strategy does not import or is not fit.
     """
     offered = offers(disabled)
+    refuse_missing(list(requested), offered)
     named = [(reference, find_offer(reference, offered)) for reference in requested]
-    _refuse_repeats(named)
+    refuse_repeats(named)
     members, options, by_reference = [], {}, {}
     for reference, offer in named:
         cls = load_strategy(offer)
@@ -137,7 +152,7 @@ def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] =
         options[offer.name] = built
         distribution, name = split_reference(reference)
         by_reference[f"{distribution}:{name}" if distribution else name] = built
-    providers = _answers(members)
+    providers = answers(members)
     for slot in _slots():
         if slot not in providers:
             default = _default(slot, offered, members)
@@ -145,7 +160,7 @@ def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] =
             if default not in members:
                 members.append(default)
                 options[default.strategy] = build_options(default.strategy, default.cls.Options, {})
-    _check_company(members)
+    check_company(members, offered)
     in_order = {slot: providers[slot] for slot in _slots()}
     return Selection(options, by_reference, in_order, tuple(members), _manager(members))
 
@@ -163,45 +178,13 @@ def _is_stack(hook: str) -> bool:
 
 
 def _provider(offer: Offer, cls: type[Strategy], options: Options, *, default: bool) -> Provider:
-    from anima_core.errors import AnimaError
+    def fault(what: str) -> FaultError:
+        fix = way_out(offer.distribution, offer.name)
+        said = f"cannot be built: {what.removeprefix('failed: ')}"
+        return FaultError(said, where=str(offer), fix=fix)
 
-    try:
-        instance = cls(options)
-    except AnimaError:
-        raise
-    except Exception as error:
-        raise SetupError(
-            f"cannot be built: {type(error).__name__}: {error}", where=str(offer)
-        ) from error
+    instance = carefully(lambda: cls(options), fault)
     return Provider(offer.name, offer.distribution, offer.version, cls, instance, default)
-
-
-def _refuse_repeats(named: Sequence[tuple[str, Offer]]) -> None:
-    seen: dict[str, Offer] = {}
-    for _, offer in named:
-        if offer.name in seen:
-            raise UsageError(
-                f"{seen[offer.name].reference} and {offer.reference} are one strategy's name twice",
-                where=f"--{offer.name}",
-                fix="name one of them",
-            )
-        seen[offer.name] = offer
-
-
-def _answers(members: Sequence[Provider]) -> dict[str, Provider]:
-    """Who answers each slot, among those that were named."""
-    answers: dict[str, Provider] = {}
-    for member in members:
-        for slot in member.cls.slots:
-            if slot in answers:
-                first = answers[slot]
-                raise UsageError(
-                    f"{first} and {member} both answer the slot `{slot}`",
-                    where=f"--{first.strategy} --{member.strategy}",
-                    fix="name one of them",
-                )
-            answers[slot] = member
-    return answers
 
 
 def _default(slot: str, offered: Sequence[Offer], members: Sequence[Provider]) -> Provider:
@@ -221,26 +204,6 @@ def _default(slot: str, offered: Sequence[Offer], members: Sequence[Provider]) -
         where=CORE_DISTRIBUTION,
         fix=f"reinstall {CORE_DISTRIBUTION}",
     )
-
-
-def _check_company(members: Sequence[Provider]) -> None:
-    """What the members demand of one another."""
-    present = {member.strategy: member for member in members}
-    for member in members:
-        for name in member.cls.requires:
-            if name not in present:
-                raise UsageError(
-                    f"{member} needs the strategy `{name}`",
-                    where=f"--{member.strategy}",
-                    fix=f"add --{name}",
-                )
-        for name in member.cls.conflicts:
-            if name in present:
-                raise UsageError(
-                    f"{member} cannot run beside {present[name]}",
-                    where=f"--{member.strategy} --{name}",
-                    fix="name one of them",
-                )
 
 
 def _manager(members: Sequence[Provider]) -> pluggy.PluginManager:

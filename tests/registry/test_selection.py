@@ -11,6 +11,10 @@ from anima_core.registry.selection import select
 STACK = """
 import anima_core
 
+def Told(name):
+    from transformers import TrainerCallback
+    return type(name, (TrainerCallback,), {})()
+
 class Good:
     api = anima_core.HOOK_API
     summary = "A stack made for a test."
@@ -24,7 +28,7 @@ class Good:
 
     @anima_core.hookimpl
     def callbacks(self, run):
-        return [NAME]
+        return [Told(NAME)]
 
     @anima_core.hookimpl
     def configure_model(self, run, config):
@@ -58,7 +62,8 @@ def test_a_named_strategy_answers_in_the_defaults_place(distribute, good_strateg
     assert next(iter(selection.strategies)) == "good"
     assert "sft" not in selection.strategies
     assert selection.named["good"].beta == 0.25
-    assert selection.call("loss", run="RUN") == ("loss", "RUN", selection.strategies["good"])
+    loss = selection.call("loss", run="RUN")
+    assert (loss.run, loss.options) == ("RUN", selection.strategies["good"])
 
 
 def test_two_answers_to_one_slot_are_refused_naming_both(distribute, good_strategy):
@@ -117,32 +122,34 @@ def test_stacks_follow_the_command_line(distribute, order):
     assert config == list(order)
     assert [(p.strategy, answer) for p, answer in answers] == [(name, None) for name in order]
     assert [p.strategy for p in selection.stack("configure_model")] == list(order)
-    assert [a for _, a in selection.call_stack("callbacks", run=None)] == [[n] for n in order]
-
-
-def test_an_empty_answer_is_an_answer(distribute, good_strategy):
-    distribute("fake-a", good_strategy.replace('("loss", run, self.options)', "[]"), {"g": "Good"})
-    assert select({"g": {}}).call("loss", run=None) == []
+    told = [[type(c).__name__ for c in a] for _, a in selection.call_stack("callbacks", run=None)]
+    assert told == [[name] for name in order]
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [("None", "`loss` answered None"), ("1 / 0", "`loss` failed: ZeroDivisionError")],
+    [
+        ("None", "`loss` answered None, where a loss"),
+        ("7", "`loss` answered 7, where a loss"),
+        ("1 / 0", "`loss` failed: ZeroDivisionError"),
+        ("exit(0)", "`loss` failed: SystemExit"),
+    ],
 )
 def test_a_slot_that_gives_nothing_names_its_strategy(distribute, good_strategy, answer, words):
-    source = good_strategy.replace('("loss", run, self.options)', answer)
+    source = good_strategy.replace("Total(run, self.options)", answer)
     distribute("fake-a", source, {"bad": "Good"}, version="3.4")
 
     with pytest.raises(SetupError) as raised:
         select({"bad": {}}).call("loss", run=None)
     assert words in raised.value.what
     assert raised.value.where == "bad (from fake-a 3.4)"
+    assert "--no-plugin fake-a" in raised.value.fix
     assert isinstance(raised.value.__cause__, ZeroDivisionError) is (answer == "1 / 0")
 
 
 def test_an_error_for_the_user_passes_as_it_is(distribute, good_strategy):
     raising = 'raise anima_core.DataError("bad row", where="f:3")'
-    source = good_strategy.replace('return ("loss", run, self.options)', raising)
+    source = good_strategy.replace("return Total(run, self.options)", raising)
     distribute("fake-a", source, {"bad": "Good"})
 
     from anima_core.errors import DataError
@@ -159,7 +166,7 @@ def test_requires_and_conflicts(distribute):
 
     with pytest.raises(UsageError, match=r"needs \(from fake-a 1.5\) needs the strategy") as raised:
         select({"needs": {}})
-    assert raised.value.fix == "add --hates"
+    assert raised.value.fix == "add --hates (from fake-b 1.0)"
     with pytest.raises(UsageError, match="cannot run beside plain"):
         select({"needs": {}, "hates": {}})
 
