@@ -8,7 +8,12 @@ from typing import Any
 _MAYBE_PATHS = frozenset({"model", "data", "eval_data", "sample_prompts"})
 """Options that hold a path or something else: a hub id, ``demo``, a prompt."""
 
-_FILES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".parquet", ".gguf", ".txt", ".gz", ".zst"})
+_FILES = frozenset(
+    {
+        ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".gguf",
+        ".txt", ".md", ".gz", ".zst",
+    }
+)  # fmt: skip
 
 
 def anchored(option: str, value: Any, folder: Path) -> Any:
@@ -42,7 +47,8 @@ def absolute(option: str, value: Any) -> Any:
     if isinstance(value, Path):
         return str(home_expanded(value).absolute())
     if option in _MAYBE_PATHS and isinstance(value, str):
-        return str(_join(Path.cwd(), value)) if _exists(option, Path.cwd(), value) else value
+        there = _exists(option, Path.cwd(), value) or _matches(option, Path.cwd(), value)
+        return str(_join(Path.cwd(), value)) if there else value
     return value
 
 
@@ -53,6 +59,7 @@ def _is_path(option: str, value: str, folder: Path) -> bool:
         _is_relative(value)
         or Path(value).suffix.lower() in _FILES
         or _exists(option, folder, value)
+        or _matches(option, folder, value)
     )
 
 
@@ -66,6 +73,16 @@ def _exists(option: str, folder: Path, value: str) -> bool:
         return path.is_file() if option == "sample_prompts" else path.exists()
     except (OSError, ValueError):  # a prompt may be too long for a path
         return False
+
+
+def _matches(option: str, folder: Path, value: str) -> bool:
+    """Whether this is a pattern that means some data (``data/*``)."""
+    import glob
+
+    if option not in ("data", "eval_data") or not glob.has_magic(value):
+        return False
+    found = glob.iglob(str(_join(folder, value)), recursive=True)  # noqa: PTH207 - `**` and all
+    return next(found, None) is not None
 
 
 def _is_relative(value: Any) -> bool:
