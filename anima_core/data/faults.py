@@ -83,7 +83,11 @@ class Faults:
 
 
 def kind_of(what: str) -> str:
-    """What a fault says without what differs from record to record: values, numbers, indices."""
+    """What a fault says without what differs from record to record.
+
+    That is values, numbers, indices, and the text around the place, which stands on lines below.
+    """
+    what = what.partition("\n")[0]
     for pattern, general in _VARIES:
         what = pattern.sub(general, what)
     return what

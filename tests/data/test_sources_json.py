@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from anima_core.contracts import Record
 from anima_core.data import lines, window
+from anima_core.data.faults import kind_of
 from anima_core.data.jsons import read_json
 from anima_core.data.window import Window
 from anima_core.errors import DataError
@@ -193,3 +194,9 @@ def test_the_text_around_is_short(tmp_path: Path) -> None:
     assert around.endswith("yyy…")
     assert len(around.strip()) <= 60
     assert around[caret.index("^") :].startswith('"yyy')
+
+
+def test_the_kind_of_a_fault_leaves_the_text_around_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list(read_json(write(tmp_path / "a.json", "[1, }")))
+    assert kind_of(caught.value.what) == "malformed JSON: Expecting value"
