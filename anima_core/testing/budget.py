@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+
+from anima_core.testing.projects import import_path
 
 HEAVY = ("torch", "transformers", "peft", "bitsandbytes", "datasets")
 """Packages that nothing may import before work starts."""
@@ -46,6 +49,7 @@ def check_import_budget(module: str, forbidden: Sequence[str] = HEAVY) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, module, json.dumps(list(forbidden))],
+        env={**os.environ, "PYTHONPATH": import_path()},
         capture_output=True,
         text=True,
         check=False,

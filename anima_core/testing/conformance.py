@@ -82,7 +82,7 @@ def checks_for(
         sources: for a ``read_data`` strategy that reads no jsonl, two or more sources with the
             fields ``prompt`` and ``completion``.
     """
-    checks = list(_of_the_class(cls))
+    checks = list(_of_the_class(cls, name))
     if any(problems_of(cls)):
         return checks
     reason = missing_options(cls, options)
@@ -93,7 +93,7 @@ def checks_for(
     return checks + list(_runs(cls, name, options, sources, reason))
 
 
-def _of_the_class(cls: type) -> Iterator[Check]:
+def _of_the_class(cls: type, name: str) -> Iterator[Check]:
     """What any strategy is put to, sound or not."""
 
     def strategy() -> None:
@@ -103,8 +103,10 @@ def _of_the_class(cls: type) -> Iterator[Check]:
 
     def budget() -> None:
         from anima_core.testing.budget import check_import_budget
+        from anima_core.testing.installed import modules_of
 
-        check_import_budget(cls.__module__)
+        for module in modules_of(cls, name):
+            check_import_budget(module)
 
     yield Check("strategy", strategy)
     yield Check("import-budget", budget)

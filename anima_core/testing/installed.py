@@ -72,6 +72,12 @@ def is_of(offer: Offer, cls: Any) -> bool:
         return False
 
 
+def modules_of(cls: Any, name: str) -> list[str]:
+    """The modules that are imported for a class: its own, and those that entry points name."""
+    own = [offer for offer in offers() if offer.name == name and is_of(offer, cls)]
+    return sorted({cls.__module__, *(offer.entry_point.module for offer in own)})
+
+
 def bundled() -> frozenset[str]:
     """The distributions that are made together with the core, itself among them."""
     try:
