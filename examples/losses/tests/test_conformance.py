@@ -1,5 +1,8 @@
 """What every strategy that answers `loss` must keep to: Anima's conformance kit."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from anima_example_losses.distill.strategy import Distill, DistillOptions
 from anima_example_losses.focal.strategy import Focal
@@ -16,16 +19,13 @@ def test_focal(check):
 
 
 # The checks are listed before a test runs, and only then is there a teacher.
-TEACHER = DistillOptions(teacher="./teacher-of-the-checks")
+FOLDER = tempfile.TemporaryDirectory()
+TEACHER = DistillOptions(teacher=str(Path(FOLDER.name).resolve() / "teacher"))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("conformance")
-    save_tiny(folder / TEACHER.teacher, "gpt2", seed=7)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield
+def teacher():
+    save_tiny(Path(TEACHER.teacher), "gpt2", seed=7)
 
 
 @pytest.mark.parametrize("check", checks_for(Distill, "distill", TEACHER), ids=str)
