@@ -12,7 +12,6 @@ from anima_core.registry.offers import find_offer, offers
 from anima_core.runs.request import RunRequest
 
 MODEL_SLOTS = frozenset({"load_tokenizer", "load_model", "adapt_model"})
-MODEL_HOOKS = MODEL_SLOTS | {"configure_model"}
 
 
 def inherited_strategies(
@@ -30,25 +29,36 @@ def inherited_strategies(
     named = {split_reference(reference)[1]: reference for reference in request.strategies}
     taken = _slots(request.strategies, request.disabled)
     wanted: dict[str, Mapping[str, Any]] = {}
-    for name, options in made.items():
+    for reference, options in made.items():
+        name = split_reference(reference)[1]
         if name in named:
             wanted[named[name]] = {**options, **request.strategies[named[name]]}
-        elif not _slots([name], request.disabled) & taken:
-            wanted[name] = options
+        elif not _slots([reference], request.disabled) & taken:
+            wanted[reference] = options
     return {**wanted, **{n: o for n, o in request.strategies.items() if n not in wanted}}
 
 
 def model_strategies(
     manifest: Mapping[str, Any], disabled: Iterable[str] = ()
 ) -> dict[str, Mapping[str, Any]]:
-    """Of a run's strategies, those that its model cannot be rebuilt without, with options."""
+    """Of a run's strategies, those that its model cannot be rebuilt without, with options.
+
+    The keys are ``dist:name``: a distribution that has since begun to offer the same name did not
+    make this model. What had a part in training alone (a loss, an optimizer) need not be there.
+
+    Raises:
+        UsageError: its distribution is not installed, or does not offer the strategy any more.
+    """
     offered = offers(disabled)
-    return {
-        name: entry["options"]
+    made = {
+        f"{entry['distribution']}:{name}": entry["options"]
         for name, entry in manifest["strategies"].items()
         if not entry.get("default")
-        and implemented(load_strategy(find_offer(name, offered))) & MODEL_HOOKS
+        and (MODEL_SLOTS & set(entry["slots"]) or entry.get("configures_model"))
     }
+    for reference in made:
+        find_offer(reference, offered)
+    return made
 
 
 def _slots(references: Iterable[str], disabled: Iterable[str]) -> frozenset[str]:

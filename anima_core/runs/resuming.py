@@ -54,8 +54,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
             yield f"--{name} took part"
         elif name not in before:
             yield f"--{name} did not take part"
+        elif (first := before[name]["distribution"]) != (other := now[name]["distribution"]):
+            yield f"--{name} was of {first}, not of {other}"
         else:
-            yield from _option_differences(f"--{name}.", before[name], now[name])
+            yield from _option_differences(
+                f"--{name}.", before[name]["options"], now[name]["options"]
+            )
     yield from _option_differences("--", old.get("options", {}), new["options"])
 
 
@@ -68,9 +72,9 @@ def _option_differences(
 
 
 def _stateful(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Options of the strategies that a checkpoint's state hangs on."""
+    """The strategies that a checkpoint's state hangs on."""
     return {
-        name: entry["options"]
+        name: entry
         for name, entry in manifest["strategies"].items()
         if STATEFUL_SLOTS & set(entry["slots"]) or entry.get("configures_model")
     }

@@ -60,12 +60,20 @@ class Loop:
     reference: Reference | None
     parameters: Sequence[torch.nn.Parameter]
 
-    def steps(self, start: int, total: int, after: Callable[[dict[str, Any]], bool]) -> int:
+    def steps(
+        self,
+        start: int,
+        total: int,
+        *,
+        before: Callable[[], None],
+        after: Callable[[dict[str, Any]], bool],
+    ) -> int:
         """Take optimizer steps.
 
         Args:
             start: steps already taken.
             total: steps to end at.
+            before: called before each step.
             after: called with each step's record; says whether to stop.
 
         Returns:
@@ -80,6 +88,7 @@ class Loop:
         )
         skipped = 0
         for step in range(start, total):
+            before()
             began = time.perf_counter()
             record = self._one(runner, step, config)
             skipped = skipped + 1 if record.get("skipped") else 0

@@ -268,7 +268,7 @@ class _Training:
             return any(exchange(self.events.stop_asked)) and step < self.total
 
         with self.reporter.training(start, self.total):
-            steps = self.loop.steps(start, self.total, after)
+            steps = self.loop.steps(start, self.total, before=self.events.step_begin, after=after)
         self.events.end()
         return steps
 

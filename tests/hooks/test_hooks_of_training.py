@@ -162,8 +162,10 @@ def test_callbacks(strategy: Callable[..., None], seen: Seen, runs: Runs, sft_fi
     mine = [name.removeprefix("one ") for name in seen.names() if name.startswith("one")]
     steps = [event for event in mine if event not in ("on_log", "on_evaluate")]
     assert steps == [
-        "on_train_begin", "on_step_end", "on_step_end", "on_save", "on_train_end",
+        "on_train_begin", "on_step_begin", "on_step_end", "on_step_begin", "on_step_end",
+        "on_save", "on_train_end",
     ]  # fmt: skip
+    assert [f["step"] for f in seen.of("one on_step_begin")] == [0, 1]
     assert mine.count("on_evaluate") == 3, "before, between and after"
     assert [f["step"] for f in seen.of("one on_step_end")] == [1, 2]
     assert all(f["most"] == 2 for f in seen.of("one on_step_end"))

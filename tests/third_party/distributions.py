@@ -1,0 +1,270 @@
+"""Source trees of third parties' distributions, sound and unsound, written out to be installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{name}"
+version = "{version}"
+dependencies = ["anima-adapt"]
+
+[project.entry-points."anima.strategies"]
+{points}
+
+[tool.hatch.build.targets.wheel]
+packages = ["{package}"]
+"""
+
+HEAD = """
+from pydantic import Field
+import anima_core
+from anima_core import hookimpl
+
+
+class Base:
+    api = 1
+    summary = "A strategy of a third party."
+    slots = ()
+    requires = ()
+    conflicts = ()
+    Options = anima_core.NoOptions
+
+    def __init__(self, options):
+        self.options = options
+
+"""
+
+SUM = """
+class Sum:
+    data, scope, needs, uses_reference = "completion", "example", "logps", False
+
+    def denominators(self, batch):
+        return {"total": float(len(batch.targets))}
+
+    def __call__(self, batch, logps, reference=None):
+        return anima_core.LossOutput({"total": -logps.sum()})
+
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class ThirdParty:
+    """A distribution to be.
+
+    Attributes:
+        name, version: of the distribution.
+        source: of its only module, after `HEAD` when it defines a class ``Mine``.
+        strategies: what it offers, by name: the class of each.
+    """
+
+    name: str
+    version: str
+    source: str
+    strategies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def package(self) -> str:
+        return self.name.replace("-", "_")
+
+    def write(self, into: Path) -> Path:
+        """Write its source tree; the folder to install."""
+        folder = into / self.name
+        (folder / self.package).mkdir(parents=True)
+        (folder / self.package / "__init__.py").touch()
+        head = HEAD if "(Base)" in self.source else ""
+        (folder / self.package / "strategy.py").write_text(head + self.source, encoding="utf-8")
+        points = "\n".join(
+            f'{word} = "{self.package}.strategy:{cls}"' for word, cls in self.strategies.items()
+        )
+        text = PYPROJECT.format(
+            name=self.name, version=self.version, points=points, package=self.package
+        )
+        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        return folder
+
+
+def one(name: str, strategy: str, source: str, version: str) -> ThirdParty:
+    """A distribution that offers one strategy, whose class is ``Mine``."""
+    return ThirdParty(name, version, source, {strategy: "Mine"})
+
+
+def loss(body: str, *, head: str = "", top: str = "") -> str:
+    """A module whose class answers the slot ``loss``."""
+    return (
+        f"{top}{SUM}class Mine(Base):\n    slots = ('loss',)\n{head}\n"
+        f"    @hookimpl\n    def loss(self, run):\n        {body}\n"
+    )
+
+
+def stack(hook: str, parameters: str, body: str, *, head: str = "") -> str:
+    """A module whose class stands in one stack."""
+    return (
+        f"class Mine(Base):\n{head}\n    @hookimpl\n    def {hook}({parameters}):\n        {body}\n"
+    )
+
+
+PATCHING = """
+import contextlib
+
+@contextlib.contextmanager
+def patched():
+    from torch.nn import functional
+    functional.gelu = lambda x, approximate="none": x
+    yield
+
+class Mine(Base):
+    @hookimpl
+    def patch_model(self, run, model):
+        return patched()
+"""
+
+MUTATING = """from torch.nn import functional
+        functional.softmax = lambda x, dim=None: x
+        return Sum()"""
+
+PATCH_RAISING = """
+import contextlib
+
+@contextlib.contextmanager
+def patched():
+    raise OSError("no such kernel")
+    yield
+
+class Mine(Base):
+    @hookimpl
+    def patch_model(self, run, model):
+        return patched()
+"""
+
+OPTIONS = """
+class MineOptions(anima_core.Options):
+    patience: int = Field(default=3, ge=1, le=9, description="Steps to wait.")
+    cooling: float = Field(default=0.5, gt=0, description="Factor by which it cools.")
+
+class Mine(Base):
+    Options = MineOptions
+
+    @hookimpl
+    def callbacks(self, run):
+        return []
+"""
+
+BAD_DEFAULT_SOURCE = """
+class MineOptions(anima_core.Options):
+    patience: int = Field(default=0, ge=1, description="Steps to wait.")
+
+class Mine(Base):
+    Options = MineOptions
+
+    @hookimpl
+    def callbacks(self, run):
+        return []
+"""
+
+READER = """
+class Mine(Base):
+    slots = ("read_data",)
+
+    @hookimpl
+    def read_data(self, run, sources):
+        for n in range(8):
+            yield {"prompt": f"Say {n}", "completion": "one"}
+"""
+
+UNMARKED = """
+class Mine(Base):
+    def callbacks(self, run):
+        return []
+"""
+
+CHATTY = "print('thank you for choosing third-chatty')\n" + "class Mine(Base):\n    pass\n"
+
+ABSENT = one("third-absent", "absent", "import a_package_that_nobody_has\n", "1.1")
+RAISES = one("third-raises", "raises", "raise RuntimeError('no licence found')\n", "1.2")
+EXITS = one("third-exits", "exits", "import sys\nsys.exit(0)\n", "1.3")
+FUTURE = one("third-future", "future", loss("return Sum()", head="    api = 99\n"), "1.4")
+DEFAULT = one(
+    "third-default", "default",
+    loss("return Sum()").replace("self, run)", "self, run=None)"), "1.5",
+)  # fmt: skip
+MISSPELT = one(
+    "third-misspelt", "misspelt", stack("optimiser", "self, run, groups", "return None"), "1.6"
+)
+UNMARKED_METHOD = one("third-unmarked", "unmarked", UNMARKED, "1.7")
+UPPER = one("third-upper", "Loud", stack("callbacks", "self, run", "return []"), "1.8")
+RESERVED = one("third-reserved", "steps", stack("callbacks", "self, run", "return []"), "1.9")
+NO_CLASS = one("third-no-class", "no-class", "def Mine(options):\n    return None\n", "1.10")
+NO_NAME = ThirdParty("third-no-name", "1.11", "class Other:\n    pass\n", {"no-name": "Mine"})
+BAD_DEFAULT = one("third-bad-default", "bad-default", BAD_DEFAULT_SOURCE, "1.12")
+
+LOSS_RAISES = one("third-loss-raises", "loss-raises", loss("return 1 / 0"), "2.1")
+LOSS_EXITS = one("third-loss-exits", "loss-exits", loss("raise SystemExit(0)"), "2.2")
+WRONG_TYPE = one(
+    "third-wrong-type", "wrong-type",
+    "class Mine(Base):\n    slots = ('token_logps',)\n\n"
+    "    @hookimpl\n    def token_logps(self, run):\n        return 'log-probs'\n",
+    "2.3",
+)  # fmt: skip
+MUTATES = one("third-mutates", "mutates", loss(MUTATING), "2.4")
+PATCHES = one("third-patches", "patches", PATCHING, "2.5")
+PATCH_RAISES = one("third-patch-raises", "patch-raises", PATCH_RAISING, "2.10")
+NO_RECORDS = one("third-no-records", "no-records", READER, "2.6")
+VALIDATES = one(
+    "third-validates", "validates", stack("validate", "self, run", "return ['too big']"), "2.7"
+)
+UNBUILT = one(
+    "third-unbuilt", "unbuilt",
+    "class Mine(Base):\n    def __init__(self, options):\n        raise OSError('no dongle')\n",
+    "2.8",
+)  # fmt: skip
+NO_CALLBACKS = one(
+    "third-no-callbacks", "no-callbacks", stack("callbacks", "self, run", "return 7"), "2.9"
+)
+
+DIAGNOSE_RAISES = one(
+    "third-diagnose-raises", "diagnose-raises", stack("diagnose", "self", "return 1 / 0"), "3.1"
+)
+DIAGNOSE_WRONG = one(
+    "third-diagnose-wrong", "diagnose-wrong", stack("diagnose", "self", "return ['fine']"), "3.2"
+)
+
+TWIN_A = one("third-twin-a", "twin", loss("return Sum()"), "4.1")
+TWIN_B = one("third-twin-b", "twin", loss("return Sum()"), "4.2")
+SHADOW = one("third-shadow", "sft", loss("return Sum()"), "4.3")
+SHADOW_LORA = one("third-shadow-lora", "lora", stack("callbacks", "self, run", "return []"), "4.4")
+PATIENT = one("third-patient", "patient", OPTIONS, "4.5")
+NEEDS = one(
+    "third-needs", "needs", loss("return Sum()", head="    requires = ('companion',)\n"), "4.6"
+)
+COMPANION = one(
+    "third-companion", "companion",
+    stack("callbacks", "self, run", "return []", head="    conflicts = ('xentropy',)\n"), "4.7",
+)  # fmt: skip
+CHATTERBOX = one("third-chatty", "chatty", CHATTY, "4.8")
+
+UNFIT = (
+    ABSENT, RAISES, EXITS, FUTURE, DEFAULT, MISSPELT, UNMARKED_METHOD, UPPER, RESERVED, NO_CLASS,
+    NO_NAME, BAD_DEFAULT,
+)  # fmt: skip
+"""Those that can be known to be unfit without a run."""
+
+FAULTY = (
+    LOSS_RAISES, LOSS_EXITS, WRONG_TYPE, MUTATES, PATCHES, PATCH_RAISES, NO_RECORDS, VALIDATES,
+    UNBUILT, NO_CALLBACKS,
+)  # fmt: skip
+"""Those whose fault a run meets."""
+
+ILL = (DIAGNOSE_RAISES, DIAGNOSE_WRONG)
+"""Those whose fault the doctor meets."""
+
+SOUND = (TWIN_A, TWIN_B, SHADOW, SHADOW_LORA, PATIENT, NEEDS, COMPANION, CHATTERBOX)
+"""Those with nothing wrong but their company."""
+
+EVERYONE = (*UNFIT, *FAULTY, *ILL, *SOUND)
