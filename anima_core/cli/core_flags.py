@@ -29,6 +29,7 @@ PANELS = {
         "format",
         "columns",
         "fill",
+        "template",
         "train_on",
         "max_length",
         "overlong",

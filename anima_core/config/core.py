@@ -72,6 +72,11 @@ class CoreOptions(BaseModel):
         description="What takes the place of a placeholder in the data, as NAME=VALUE: "
         "name=Anima for {{name}}.",
     )
+    template: str | None = Field(
+        default=None,
+        description="Chat template: chatml, chatml-tools, gemma, llama-2, llama-3, zephyr, or a "
+        "Jinja file [default: the model's own; without one, a plain layout].",
+    )
     train_on: TrainOn = Field(
         default="assistant",
         description="What of a dialogue is learnt: the assistant's turns, the last of them, or "

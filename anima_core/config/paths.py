@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-_MAYBE_PATHS = frozenset({"model", "data", "eval_data", "sample_prompts"})
-"""Options that hold a path or something else: a hub id, ``demo``, a prompt."""
+_MAYBE_PATHS = frozenset({"model", "data", "eval_data", "sample_prompts", "template"})
+"""Options that hold a path or something else: a hub id, ``demo``, a prompt, a known name."""
+
+_FILES_ONLY = frozenset({"sample_prompts", "template"})
+"""Options whose value is a path only where it is a file."""
 
 _FILES = frozenset(
     {
@@ -70,7 +73,7 @@ def _exists(option: str, folder: Path, value: str) -> bool:
         return (folder / value / "manifest.json").is_file()
     try:
         path = _join(folder, value)
-        return path.is_file() if option == "sample_prompts" else path.exists()
+        return path.is_file() if option in _FILES_ONLY else path.exists()
     except (OSError, ValueError):  # a prompt may be too long for a path
         return False
 

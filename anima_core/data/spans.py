@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from anima_core.data.chat import Renderer
 from anima_core.data.toolcheck import check_tools
+from anima_core.data.turn_ends import moved_start, turn_end
 from anima_core.data.turns import Message
 from anima_core.errors import DataError
 
@@ -76,17 +77,20 @@ def render_spans(
     answers = [i for i in range(first, last + 1) if messages[i]["role"] == "assistant"]
     for index in answers:
         prompt = render(messages[:index], add_generation_prompt=True, tools=tools, where=where)
+        start: int | None = len(prompt)
         if not whole.startswith(prompt):
+            start = moved_start(messages, index, prompt, whole, spans[-1][1] if spans else 0)
+        if start is None:
             raise _moved(render, f"the prompt of message {index}", prompt, whole, where)
         if index == last:
             stop = len(whole.rstrip())
         else:
             closed = render(messages[: index + 1], tools=tools, where=where)
-            found = _turn_end(render, messages[index], closed, whole, len(prompt))
+            found = turn_end(render, messages[index], closed, whole, start)
             if found is None:
                 raise _moved(render, f"message {index}", closed, whole, where)
             stop = found
-        spans.append((len(prompt), stop))
+        spans.append((start, stop))
     # What a template writes after the last end-of-turn is never learnt and predicts nothing.
     text = whole[: spans[-1][1]]
     wanted = [messages[index].get("train", True) for index in answers]
@@ -104,39 +108,6 @@ def _around(holes: Sequence[tuple[int, int]], length: int) -> list[tuple[int, in
     edges = [0, *(edge for hole in holes for edge in hole), length]
     parts = zip(edges[::2], edges[1::2], strict=True)
     return [(start, stop) for start, stop in parts if start < stop]
-
-
-def _turn_end(
-    render: Renderer, message: Message, closed: str, whole: str, start: int
-) -> int | None:
-    """Where a message's turn ends in a text in which more follows; None where it is uncertain.
-
-    Args:
-        render: the chat template.
-        message: the message.
-        closed: the dialogue's text up to and with it.
-        whole: the text with what follows.
-        start: where the message begins in both.
-    """
-    if whole.startswith(closed):
-        return len(closed.rstrip())
-    # Some templates treat the last turn specially. Qwen3 writes a <think> block before it that
-    # earlier turns lack: one writing of the turn is then the end of the other.
-    turn = closed[start:].rstrip()
-    end = next((text for text in render.special.values() if turn.endswith(text)), "")
-    if closed.startswith(whole[:start]) and end:
-        parts = whole[start:].split(end, turn.count(end))
-        written = whole[start : len(whole) - len(parts[-1])]
-        if len(parts) > turn.count(end) and (turn.endswith(written) or written.endswith(turn)):
-            return start + len(written)
-    # Phi-3 ends the text with EOS. The turn's end is still certain where the content itself
-    # stands at its place, followed by a special token.
-    content = message["content"].strip()
-    at = start + len(whole[start:]) - len(whole[start:].lstrip())
-    match = render.special_pattern.match(whole, at + len(content))
-    if content and whole.startswith(content, at) and match:
-        return match.end()
-    return None
 
 
 def _moved(render: Renderer, what: str, part: str, whole: str, where: str) -> DataError:

@@ -220,6 +220,7 @@ class _Preparation:
     def _data(
         self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: Kind
     ) -> tuple[list[EncodedExample], DataSummary | None]:
+        from anima_core.data.chosen_template import use_template
         from anima_core.data.dataset import load_dataset
         from anima_core.data.handling import handling_of
         from anima_core.data.notes import data_notes, data_warnings, idle_problems
@@ -229,6 +230,9 @@ class _Preparation:
             self.problems += window_problems(run)
 
         def load() -> tuple[list[EncodedExample], DataSummary]:
+            if run.config.template:
+                found = use_template(tokenizer, run.config.template)
+                self.problems += [p for p in found if p not in self.problems]
             if not sources:
                 raise DataError("no data was named", where="DATA", fix="Name a file or a data set.")
             records = self.selection.call("read_data", run=run, sources=sources)
