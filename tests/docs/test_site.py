@@ -158,6 +158,15 @@ def test_every_public_name_is_there_with_its_docstring(site: Path, page: str, mo
             assert first.rstrip(":") in text, name
 
 
+def test_every_fixture_is_there(site: Path) -> None:
+    text = text_of(site, "reference/testing")
+    source = (ROOT / "anima_core/testing/fixtures.py").read_text(encoding="utf-8")
+    found = re.findall(r"^@pytest\.fixture.*\ndef (\w+)", source, flags=re.MULTILINE)
+    assert len(found) >= 4
+    for name in found:
+        assert name in text[text.index("Fixtures") :], name
+
+
 def test_every_exit_code_is_there(site: Path) -> None:
     text = text_of(site, "reference/exit-codes")
     for error in errors.AnimaError.__subclasses__():

@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 
 import anima_core
 import anima_core.testing
-from anima_reference.markdown import code, docstring, heading, prose, signature
+from anima_reference.markdown import code, docstring, heading, prose, signature, table
 
 _CORE = """# `anima_core`
 
@@ -29,6 +30,10 @@ Checks that any strategy can be put to, and small models and data to put it to. 
 plain function that raises `AssertionError` with what was wrong. [Test a
 plugin](../how-to/test.md) shows how they are used.
 """
+_FIXTURES = """## Fixtures { #fixtures }
+
+For those who ask for them, in `conftest.py`: `pytest_plugins = ["anima_core.testing.fixtures"]`.
+"""
 
 
 def core_page() -> str:
@@ -37,8 +42,17 @@ def core_page() -> str:
 
 
 def testing_page() -> str:
-    """The public names of `anima_core.testing`."""
-    return _page(_TESTING, anima_core.testing, anima_core.testing.__all__)
+    """The public names of `anima_core.testing`, and the fixtures for pytest."""
+    names = _page(_TESTING, anima_core.testing, anima_core.testing.__all__)
+    return f"{names}\n{_FIXTURES}\n{table(['fixture', 'what it gives'], list(_fixtures()))}\n"
+
+
+def _fixtures() -> Iterator[list[str]]:
+    """The fixtures, read from their source: the site is built without pytest."""
+    path = Path(anima_core.testing.__file__).with_name("fixtures.py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            yield [code(node.name), prose(ast.get_docstring(node) or "")]
 
 
 def _page(head: str, module: ModuleType, names: list[str]) -> str:
