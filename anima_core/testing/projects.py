@@ -91,10 +91,11 @@ def import_path(front: Sequence[str] = ()) -> str:
     """``PYTHONPATH`` under which another process imports what this one does.
 
     Args:
-        front: folders to look in first.
+        front: folders to look in first; then come those of this process' own ``PYTHONPATH``.
     """
+    asked = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     standard = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     standard |= {str(Path(path) / "lib-dynload") for path in standard}
     own = [Path(path) for path in sys.path if path not in standard]
-    folders = [*front, *(str(path.resolve()) for path in own if path.is_dir())]
+    folders = [*front, *asked, *(str(path.resolve()) for path in own if path.is_dir())]
     return os.pathsep.join(dict.fromkeys(folders))

@@ -1,121 +1,92 @@
-"""Every bundled strategy, through every check of `anima_core.testing` that fits it."""
+"""Every bundled strategy, through every check of the conformance kit that fits it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from anima_core.hookspecs import SLOTS
 from anima_core.registry.load import load_strategy
 from anima_core.registry.offers import Offer, offers
-from anima_core.testing import (
-    FAMILIES,
-    batch_of,
-    check_gradient,
-    check_import_budget,
-    check_micro_batch_invariance,
-    check_optimizer,
-    check_segment_isolation,
-    check_strategy,
-    check_token_logps,
-    random_examples,
-    run_context,
-    tiny_config,
-    tiny_model,
-)
+from anima_core.testing import Check, check_adapter, check_loader, checks_for
+from anima_core.testing.by_hook import BY_HOOK, EVERY
+from anima_core.testing.models import FAMILIES
 
 DISTRIBUTIONS = ("anima-adapt", "anima-adapt-qlora", "anima-adapt-dpo", "anima-adapt-longctx")
 BUNDLED: dict[str, Offer] = {o.name: o for o in offers() if o.distribution in DISTRIBUTIONS}
 
-# What is checked slot by slot: strategy and options. One that answers such a slot and stands in
-# no list fails the last test.
-KERNELS: list[tuple[str, dict[str, Any]]] = [
-    ("plain", {}),
-    ("xentropy", {}),
+# Options beside the defaults, for the checks of the hooks that depend on them.
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("xentropy", {"chunk_tokens": 5, "chunk_vocab": 7}),
-]
-LOSSES: list[tuple[str, dict[str, Any]]] = [
-    ("sft", {}),
-    ("dpo", {}),
     ("dpo", {"beta": 0.5, "label_smoothing": 0.2}),
-]
-ATTENTIONS: list[tuple[str, dict[str, Any]]] = [("sdpa", {}), ("flash-attention-2", {})]
-OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
-    ("adamw", {}),
-    ("paged-adamw", {"bits": 8}),
     ("paged-adamw", {"bits": 32}),
+    ("qlora", {"bits": 8}),
+    ("qlora", {"quant_type": "fp4", "double_quant": False}),
+    ("lora", {"init": "orthogonal", "rslora": True}),
+    ("lora", {"init": "pissa"}),
+    ("lora", {"dora": True, "dropout": 0.3}),
+    ("rope-scaling", {"type": "linear"}),
+    ("rope-scaling", {"type": "llama3", "factor": 4.0}),
 ]
-CHECKED = {
-    "token_logps": KERNELS,
-    "loss": LOSSES,
-    "attention": ATTENTIONS,
-    "optimizer": OPTIMIZERS,
-}
 
 
-def strategy(name: str, options: dict[str, Any]) -> Any:
-    """The strategy, built as the core builds it; skipped where its plugin is not installed."""
-    if name not in BUNDLED:
-        pytest.skip(f"the distribution that offers {name} is not installed")
+def checks(name: str, options: dict[str, Any] | None = None) -> list[Check]:
+    cls: Any = load_strategy(BUNDLED[name])
+    return checks_for(cls, name, cls.Options(**options) if options else None)
+
+
+def in_turn() -> Iterator[Any]:
+    """Each strategy's checks; of a run of two strategies, that of the one which comes first."""
+    for name in sorted(BUNDLED):
+        for check in checks(name):
+            first, *others = str(check).removeprefix("run beside ").split(" and ")
+            if not str(check).startswith("run beside") or name < first:
+                yield pytest.param(check, id=f"{name}: {check}")
+            assert not others or name == "qlora" or "qlora" in (first, *others)
+
+
+@pytest.mark.parametrize("check", list(in_turn()))
+def test_it_passes(check: Check) -> None:
+    assert not check.skip
+    check()
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+def test_it_passes_with_other_options(name: str, options: dict[str, Any]) -> None:
+    hooks = [c for c in checks(name, options) if str(c).split("[")[0] in BY_HOOK]
+    assert hooks
+    for check in hooks:
+        check()
+
+
+def strategy(name: str, **options: Any) -> Any:
     cls: Any = load_strategy(BUNDLED[name])
     return cls(cls.Options(**options))
 
 
-@pytest.mark.parametrize("name", sorted(BUNDLED))
-def test_the_class_is_sound(name: str) -> None:
-    check_strategy(BUNDLED[name].entry_point.load())
-
-
-@pytest.mark.parametrize("name", sorted(BUNDLED))
-def test_its_import_is_light(name: str) -> None:
-    check_import_budget(BUNDLED[name].entry_point.module)
-
-
-@pytest.mark.parametrize(("name", "options"), KERNELS, ids=str)
-def test_the_kernel_is_the_textbooks(name: str, options: dict[str, Any]) -> None:
-    import torch
-
-    kernel = strategy(name, options).token_logps(run_context())
-    check_token_logps(kernel)
-    check_token_logps(kernel, dtype=torch.bfloat16)
-
-
-@pytest.mark.parametrize(("name", "options"), LOSSES, ids=str)
-def test_the_loss_has_its_gradient_and_needs_no_whole_batch(
-    name: str, options: dict[str, Any]
-) -> None:
-    loss = strategy(name, options).loss(run_context())
-    examples = random_examples(loss.data, 7, seed=3, vocab=40, weighted=True)
-    check_gradient(loss, batch_of(examples))
-    check_micro_batch_invariance(loss, examples)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["full", "lora", "qlora"])
+def test_the_adapter_works_on_every_family(name: str, family: Any) -> None:
+    made = strategy(name)
+    load = getattr(made, "load_model", None)
+    check_adapter(made.adapt_model, family=family, load=load)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("name", "options"), ATTENTIONS, ids=str)
-def test_the_attention_keeps_segments_apart(
-    name: str, options: dict[str, Any], family: Any
-) -> None:
-    config = tiny_config(family)
-    attention = strategy(name, options).attention(run_context(model_config=config))
-    assert attention.segments, f"{name} says that it cannot keep segments apart"
-    if getattr(config, "attn_logit_softcapping", None) and not attention.softcap:
-        pytest.skip(f"{name} says that it has no soft-cap")
-    if getattr(config, "sliding_window", None) and not attention.sliding_window:
-        pytest.skip(f"{name} says that it has no sliding window")
-    examples = random_examples("completion", 4, seed=1)
-    if attention.shared_prefix:
-        examples += random_examples("preference", 3, seed=2)
-    check_segment_isolation(tiny_model(family, attn_implementation=attention.name), examples)
-
-
-@pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=str)
-def test_the_optimizer_descends_decays_and_resumes(name: str, options: dict[str, Any]) -> None:
-    run = run_context(learning_rate=1e-2)
-    check_optimizer(lambda groups: strategy(name, options).optimizer(run, groups))
+@pytest.mark.parametrize("name", ["safetensors", "qlora"])
+def test_the_loader_works_on_every_family(name: str, family: Any) -> None:
+    check_loader(strategy(name).load_model, family=family, quantised=name == "qlora")
 
 
 def test_none_escapes() -> None:
-    listed = {slot: {name for name, _ in cases} for slot, cases in CHECKED.items()}
-    for name, offer in BUNDLED.items():
-        for slot in load_strategy(offer).slots:
-            assert name in listed.get(slot, {name}), f"{name} answers {slot}, and is in no list"
+    assert EVERY == FAMILIES
+    assert BY_HOOK.keys() >= set(SLOTS)
+    for name in BUNDLED:
+        names = [str(check) for check in checks(name)]
+        slots = load_strategy(BUNDLED[name]).slots
+        assert names[:5] == ["strategy", "import-budget", "options", "answers", "globals"]
+        assert "run" in names
+        for slot in slots:
+            assert any(check.split("[")[0] == slot for check in names), (name, slot)

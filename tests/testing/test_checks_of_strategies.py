@@ -97,34 +97,51 @@ def right(self, run):
     return None
 
 
+@hookimpl(tryfirst=True)
+def ordered(self, run):
+    return None
+
+
+@hookimpl
+def with_typo(self, rum):
+    return None
+
+
+def needs_more(self, options, more):
+    return None
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"api": 99}, "api is 99"),
-        ({"api": None}, "api is None"),
-        ({"summary": ""}, "summary is ''"),
-        ({"summary": "two\nlines"}, "not one line"),
-        ({"slots": ["loss"]}, r"slots is \['loss'\], not a tuple"),
-        ({"requires": "lora"}, "requires is 'lora'"),
-        ({"conflicts": None}, "conflicts is None"),
+        ({"api": 99}, "hook API 99"),
+        ({"api": None}, "hook API None"),
+        ({"summary": ""}, "`summary` is not a sentence"),
+        ({"summary": "two\nlines"}, "`summary` is not a sentence"),
+        ({"slots": ["loss"]}, r"`slots` is not a tuple of names but \['loss'\]"),
+        ({"requires": "lora"}, "`requires` is not a tuple"),
+        ({"conflicts": None}, "`conflicts` is not a tuple"),
         ({"Options": dict}, "not a pydantic model"),
-        ({"Options": Undescribed}, "'rate' has no description"),
-        ({"Options": LetsAnythingIn}, "accepts unknown keys"),
-        ({"Options": BadDefault}, "defaults are refused"),
-        ({"Options": CamelCase}, "not snake_case"),
+        ({"Options": Undescribed}, "`rate` has no description"),
+        ({"Options": LetsAnythingIn}, "does not refuse unknown keys"),
+        ({"Options": BadDefault}, "`rate` has a default that is not valid"),
+        ({"Options": CamelCase}, "not in snake_case"),
         ({"__init__": lambda self: None}, "cannot be built from its options"),
-        ({"validate": unmarked}, "lacks @hookimpl"),
+        ({"__init__": needs_more}, "cannot be built from its options"),
+        ({"validate": unmarked}, "not marked with @hookimpl"),
         ({"validate": with_default}, "has a default"),
-        ({"validate": misnamed}, "no argument 'context' is offered, only run"),
-        ({"validate": keyword_only}, "not a plain one"),
-        ({"validate": takes_anything}, "not a plain one"),
-        ({"token_logp": right}, "there is no hook 'token_logp'"),
-        ({"token_logps": right}, "a slot that `slots` does not declare"),
-        ({"slots": ("loss", "optimizer")}, "declares 'optimizer', but no hook answers it"),
-        ({"slots": ("loss", "losses")}, "declares 'losses', which is no slot"),
-        ({"learning_rate": -1}, "learning_rate is -1"),
-        ({"learning_rate_scale": 10.0}, "answers 'adapt_model' only"),
-        ({"trains_base": True}, "answers 'adapt_model' only"),
+        ({"validate": misnamed}, "`context`; the hook has run"),
+        ({"validate": with_typo}, "`rum`; the hook has run"),
+        ({"validate": keyword_only}, "name the parameters"),
+        ({"validate": takes_anything}, "name the parameters"),
+        ({"validate": ordered}, "sets tryfirst"),
+        ({"token_logp": right}, "no hook `token_logp`; did you mean token_logps"),
+        ({"token_logps": right}, "does not declare it in `slots`"),
+        ({"slots": ("loss", "optimizer")}, "slot `optimizer` but has no hookimpl"),
+        ({"slots": ("loss", "losses")}, "`losses`, which is no slot"),
+        ({"learning_rate": -1}, "`learning_rate` is not a positive number"),
+        ({"learning_rate_scale": 10.0}, "answers `adapt_model` only"),
+        ({"trains_base": True}, "answers `adapt_model` only"),
         ({"loads_quantized": "yes"}, "not a bool"),
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
@@ -137,7 +154,7 @@ def test_the_defect_is_named(changes, said):
 def test_all_defects_are_named_together():
     with pytest.raises(AssertionError) as caught:
         check_strategy(type("Broken", (Sound,), {"api": 0, "summary": "", "Options": Undescribed}))
-    assert [word in str(caught.value) for word in ("api", "summary", "rate")] == [True] * 3
+    assert [word in str(caught.value) for word in ("API 0", "summary", "rate")] == [True] * 3
 
 
 def test_a_class_without_a_hook_is_nothing():
@@ -149,8 +166,13 @@ def test_a_class_without_a_hook_is_nothing():
 
         def __init__(self, options): ...
 
-    with pytest.raises(AssertionError, match="no hook is implemented"):
+    with pytest.raises(AssertionError, match="implements no hook"):
         check_strategy(Empty)
+
+
+def test_a_function_is_no_strategy():
+    with pytest.raises(AssertionError, match="not a class"):
+        check_strategy(right)
 
 
 @pytest.fixture
