@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pyarrow
@@ -261,3 +262,31 @@ def test_the_strategy_reads_and_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("a.jsonl", '{"a": 1}\n{"a": "', '"}\n{"a": 2}\n'),
+        ("a.json", '{"a": 1}\n{"a": "', '"}\n{"a": 2}\n'),
+        ("a.csv", "a\n1\n", "\n2\n"),
+    ],
+)
+def test_a_line_of_100_mb_is_refused_in_bounded_memory(
+    tmp_path: Path, name: str, before: str, after: str
+) -> None:
+    source = tmp_path / name
+    with source.open("w") as stream:
+        stream.write(before)
+        stream.writelines("x" * 2**20 for _ in range(100))
+        stream.write(after)
+    tracemalloc.start()
+    try:
+        first, bad, last = read(str(source))
+        assert tracemalloc.get_traced_memory()[1] < 240 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert (str(first.fields["a"]), str(last.fields["a"])) == ("1", "2")
+    assert bad.fault is not None
+    assert "is longer than 64 MiB" in bad.fault.what
+    assert bad.fault.where.startswith(f"{source}:{3 if name == 'a.csv' else 2}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anima_core.contracts import Record
-from anima_core.data import lines, window
+from anima_core.data import jsons, lines, window
 from anima_core.data.faults import kind_of
 from anima_core.data.jsons import read_json
 from anima_core.data.window import Window
@@ -37,10 +38,8 @@ quick = settings(
 
 def decode(text: bytes, chunk: int) -> tuple[list[Any], DataError | None]:
     """Every value of a list or a sequence, and what ended it."""
-    import anima_core.data.jsons as module
-
     reader = Window(io.BufferedReader(io.BytesIO(text)), "x.json", chunk)  # type: ignore[arg-type]
-    each = module._elements if reader.peek() == "[" else module._sequence
+    each = jsons._elements if reader.peek() == "[" else jsons._sequence
     values = []
     try:
         for value in each(reader):
@@ -105,8 +104,6 @@ def write(path: Path, content: str | bytes) -> str:
 
 
 def test_a_large_list_is_read_in_little_memory(tmp_path: Path) -> None:
-    import tracemalloc
-
     row = json.dumps({"prompt": "x" * 1000, "completion": "你好" * 200}, ensure_ascii=False)
     source = write(tmp_path / "a.json", "[" + ",\n".join([row] * 20_000) + "]")
     assert Path(source).stat().st_size > 40 * 2**20
