@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,12 +18,15 @@ from anima_core.contracts import LossOutput
 from anima_core.errors import SetupError
 from anima_core.loss.plain import plain_logps
 from anima_core.runs.capabilities import kernel_problems
+from anima_core.runs.prepare import prepare
 from anima_core.runs.reporter import SilentReporter
+from anima_core.runs.request import RunRequest
 from anima_core.testing import (
     batch_of,
     check_gradient,
     check_micro_batch_invariance,
     random_examples,
+    save_tiny,
     tiny_model,
 )
 from anima_core.training.evaluate import evaluate
@@ -283,6 +288,49 @@ def test_a_kernel_that_cannot_give_it_is_refused_by_name() -> None:
     assert problem.exit_code == 2
     assert "kl (from dist-kl 1.2) needs 'topk'" in problem.what
     assert "fast (from dist-fast 1.2) gives logps only" in problem.what
+
+
+PLUGINS = """
+import anima_core
+
+class Kernel:
+    api, summary, slots, requires, conflicts = 1, "A kernel.", ("token_logps",), (), ()
+    gives = ("logps",)
+    Options = anima_core.NoOptions
+    def __init__(self, options): pass
+    @anima_core.hookimpl
+    def token_logps(self, run): return lambda hidden, head, target: None
+
+class Many:
+    api, summary, slots, requires, conflicts = 1, "A loss.", ("loss",), (), ()
+    Options = anima_core.NoOptions
+    def __init__(self, options): pass
+    @anima_core.hookimpl
+    def loss(self, run): return ManyLoss()
+
+class ManyLoss:
+    data, scope, needs, uses_reference = "completion", "example", "topk", False
+    def wanted(self, batch): return batch.targets[:, None]
+    def denominators(self, batch): return {"many": 1.0}
+    def __call__(self, batch, logps, reference=None): return None
+"""
+
+
+def test_a_plan_refuses_it_before_a_weight_is_read(
+    distribute: Callable[..., Path], tmp_path: Path, sft_file: Path
+) -> None:
+    distribute("fast-kernel", PLUGINS, {"fast": "Kernel", "many": "Many"}, "1.2")
+    folder = save_tiny(tmp_path / "model")
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    core = {"model": str(folder), "data": [str(sft_file)], "dtype": "float32"}
+    for named, refused in (({"many": {}, "fast": {}}, True), ({"many": {}}, False)):
+        request = RunRequest(core=core, strategies=named)
+        errors = prepare(request, reporter=SilentReporter()).plan.errors
+        assert [error.where for error in errors] == ["--many --fast"] * refused
+        if refused:
+            assert "many (from fast-kernel 1.2)" in errors[0].what
+            assert "fast (from fast-kernel 1.2)" in errors[0].what
 
 
 def test_hidden_states_and_a_missing_wanted_are_refused() -> None:
