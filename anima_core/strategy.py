@@ -46,6 +46,8 @@ class Strategy(Protocol):
         gives: on a ``token_logps`` strategy, what its kernel can hand a loss (`Loss.needs`):
             ``("logps", "topk")`` when absent. One that takes targets of shape ``[N]`` alone says
             ``("logps",)``, and a loss that wants several tokens a place is refused beside it.
+        hardware: what machine it wants, in one line for ``anima plugins show``: "a CUDA device,
+            else it falls back to SDPA". Any machine does when absent.
     """
 
     api: ClassVar[int]

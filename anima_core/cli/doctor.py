@@ -10,10 +10,12 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from anima_core.errors import AnimaError
+from anima_core.cli.plugins.listing import trying
 from anima_core.problems import Finding
-from anima_core.registry.load import implemented, load_strategy
-from anima_core.registry.offers import DISABLE_VARIABLE, Offer, offers, unknown_in_variable
+from anima_core.registry.blame import described, way_out
+from anima_core.registry.catalog import OURS, Entry, catalog
+from anima_core.registry.load import load_strategy
+from anima_core.registry.offers import DISABLE_VARIABLE, Offer, unknown_in_variable
 
 NEEDED = (
     "torch",
@@ -31,9 +33,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def examine(disabled: Sequence[str]) -> list[tuple[str, Finding]]:
     """Every finding with what it is about; nothing that fails here hides another."""
     found = [("python", _python()), *_packages(), *_device(), *_variable()]
-    for offer in offers(disabled):
-        found += [(offer.name, finding) for finding in _strategy(offer)]
-    return found
+    return [*found, *_strategies(disabled)]
 
 
 def run_doctor(disabled: Sequence[str], *, machine: bool) -> int:
@@ -106,24 +106,42 @@ def _device_name(device: str) -> str:
     return device
 
 
-def _strategy(offer: Offer) -> Iterator[Finding]:
-    """Whether a strategy imports, and what its own `diagnose` finds."""
+def _strategies(disabled: Sequence[str]) -> Iterator[tuple[str, Finding]]:
+    """What is wrong with each strategy, who it comes from, and how to do without it."""
+    found = catalog(disabled, diagnose=True, again=True, tell=trying)
+    left_out = sorted({e.offer.distribution for e in found if e.state == "blocked"})
+    if left_out:
+        yield "plugins", Finding("ok", f"left out: {', '.join(left_out)}")
+    for entry in found:
+        if entry.state != "blocked":
+            yield from ((entry.offer.name, finding) for finding in _about(entry))
+
+
+def _about(entry: Entry) -> Iterator[Finding]:
+    offer, report = entry.offer, entry.report
+    origin = f"from {offer.distribution} {offer.version}"
+    out = way_out(offer.distribution)
+    if report.broken:
+        yield Finding("error", f"{origin}: {report.broken}", report.fix or out)
+        return
+    shared = "" if report.faults else f"; {entry.reason}" * bool(entry.reason)
+    yield Finding("ok", f"{origin}: imports{shared}", entry.fix * bool(shared))
+    for fault in report.faults.values():
+        yield Finding("error", f"{origin}: {fault}", out)
+    for note in report.notes:
+        yield Finding("ok", f"{origin}: {note}")
+    yield from report.findings
+    if "diagnose" in report.hooks and offer.distribution in OURS:
+        yield from _diagnosis(offer)
+
+
+def _diagnosis(offer: Offer) -> Iterator[Finding]:
+    """What a strategy of ours finds; it is asked here, where torch is loaded."""
+    cls: Any = load_strategy(offer)
     try:
-        cls: Any = load_strategy(offer)
-    except AnimaError as error:
-        origin = f"{offer.distribution} {offer.version}"
-        yield Finding("error", f"from {origin}: {error.what}", error.fix)
+        findings = cls(cls.Options()).diagnose()
+    except Exception as error:  # noqa: BLE001 - a failure is a finding about it
+        what = f"its hook `diagnose` failed: {described(error)}"
+        yield Finding("error", f"from {offer.distribution} {offer.version}: {what}")
         return
-    yield Finding("ok", f"from {offer.distribution} {offer.version}: imports")
-    if "diagnose" not in implemented(cls):
-        return
-    try:
-        findings = list(cls(cls.Options()).diagnose())
-    except Exception as error:  # noqa: BLE001 - a plugin's failure is a finding about it
-        yield Finding("error", f"its `diagnose` failed: {type(error).__name__}: {error}")
-        return
-    for finding in findings:
-        if isinstance(finding, Finding):
-            yield finding
-        else:
-            yield Finding("error", f"its `diagnose` returned {finding!r}, which is no Finding")
+    yield from findings

@@ -82,7 +82,7 @@ class Selection:
         """
         answer = self.ask(self.providers[slot], slot, arguments)
         if slot == "read_data":
-            return guarded_records(answer, _fault_of(self.providers[slot], slot))
+            return guarded_records(answer, fault_of(self.providers[slot], slot))
         return answer
 
     def call_stack(self, hook: str, **arguments: Any) -> list[tuple[Provider, Any]]:
@@ -95,7 +95,7 @@ class Selection:
         """
         answers = [(p, self.ask(p, hook, arguments)) for p in self.stack(hook)]
         if hook == "patch_model":
-            return [(p, GuardedPatch(answer, _fault_of(p, hook))) for p, answer in answers]
+            return [(p, GuardedPatch(answer, fault_of(p, hook))) for p, answer in answers]
         return answers
 
     def cls_attribute(self, slot: str, name: str, default: Any) -> Any:
@@ -106,7 +106,7 @@ class Selection:
         """What one member's implementation of a hook answers; raises as `call` does."""
         others = [m.instance for m in self.members if m is not provider]
         caller = self._manager.subset_hook_caller(hook, others)
-        fault = _fault_of(provider, hook)
+        fault = fault_of(provider, hook)
         answer = carefully(lambda: caller(**arguments), fault)
         if _is_stack(hook):
             answer = answer[0] if answer else None
@@ -116,7 +116,7 @@ class Selection:
         return answer
 
 
-def _fault_of(provider: Provider, hook: str = "") -> Callable[[str], FaultError]:
+def fault_of(provider: Provider, hook: str = "") -> Callable[[str], FaultError]:
     """Makes the error about a strategy, or about one of its hooks."""
 
     def fault(what: str) -> FaultError:

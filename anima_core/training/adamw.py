@@ -33,6 +33,7 @@ class AdamW:
     slots = ("optimizer",)
     requires = ()
     conflicts = ()
+    hardware = "any; one fused step on a CPU and on CUDA"
     Options = AdamWOptions
 
     def __init__(self, options: AdamWOptions) -> None:

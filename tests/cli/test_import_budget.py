@@ -62,13 +62,15 @@ def test_a_command_that_does_no_work_imports_few_modules(line):
     assert len(imported) <= BUDGET[line], f"{len(imported)} modules: {sorted(imported)}"
 
 
-def test_a_third_partys_strategy_costs_its_own_modules_alone(distribute, good_strategy):
-    """It is imported by `plugins list`, in this process, and by no help; torch by neither."""
+def test_a_third_partys_strategy_is_imported_elsewhere(distribute, good_strategy):
+    """It is imported by no help, and by `plugins list` in another process, as torch is."""
     folder = distribute("fake-good", good_strategy, {"good": "Good"})
     path = f"import sys; sys.path.insert(0, {str(folder)!r})\n"
-    for line, extra in (("plugins list", {"fake_0_fake_good"}), ("train --help", set())):
+    for line, process in (("plugins list", 30), ("train --help", 0)):
         without, beside = (modules_after(start + command(line)) for start in ("", path))
-        assert beside - without == extra
+        extra = beside - without
+        assert len(extra) <= process, sorted(extra)
+        assert not ({"fake_0_fake_good"} | HEAVY) & extra
 
 
 def test_the_package_itself_imports_nothing():

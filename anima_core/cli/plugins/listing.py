@@ -1,25 +1,29 @@
-"""`anima plugins list`: every strategy that is offered, each imported in isolation."""
+"""`anima plugins list`: every strategy that is installed, and whether it can be used."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
-from anima_core.errors import AnimaError
-from anima_core.registry.load import implemented, load_strategy
-from anima_core.registry.offers import Offer, offers
+from anima_core.registry.catalog import Entry, catalog
+
+WIDEST = (20, 26, 28)
+"""Columns of the first cells, in characters; a longer one moves the rest of its own line only."""
+
+QUIET = frozenset({"validate", "estimate_memory", "diagnose"})
+"""Hooks that say nothing of what a strategy is for."""
 
 
 @dataclass(frozen=True)
 class PluginLine:
-    """What is known of one offered strategy.
+    """What ``--json`` gives for one strategy.
 
     Attributes:
         strategy, distribution, version: what is offered, and by whom.
-        state: ``ok``, or ``broken`` when a run could not use it.
-        reason: why it is broken, or how to name it where two distributions offer the name.
+        state: ``ok``, ``shadowed``, ``broken`` or ``blocked``; see `Entry`.
+        reason: why it is not ok, and what to do about it.
         slots: the slots it answers.
         hooks: every hook that it implements.
         summary: what it says of itself.
@@ -29,60 +33,54 @@ class PluginLine:
     distribution: str
     version: str
     state: str
-    reason: str = ""
-    slots: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = field(default=())
-    summary: str = ""
+    reason: str
+    slots: tuple[str, ...]
+    hooks: tuple[str, ...]
+    summary: str
 
 
-def plugin_lines(offered: Sequence[Offer]) -> list[PluginLine]:
-    """A line for each offer; a broken one hides no other."""
-    names = [offer.name for offer in offered]
-    lines = []
-    for offer in offered:
-        origin = (offer.name, offer.distribution, offer.version)
-        try:
-            cls = load_strategy(offer)
-        except AnimaError as error:
-            lines.append(PluginLine(*origin, "broken", error.what))
-            continue
-        shared = names.count(offer.name) > 1
-        reason = f"another distribution offers it too: name it --{offer.reference}"
-        hooks = tuple(sorted(implemented(cls)))
-        lines.append(
-            PluginLine(*origin, "ok", reason if shared else "", cls.slots, hooks, cls.summary)
-        )
-    return lines
+def plugin_line(entry: Entry) -> PluginLine:
+    """An entry as it is listed."""
+    offer, report = entry.offer, entry.report
+    said = "; ".join(part for part in (entry.reason, entry.fix) if part)
+    origin = (offer.name, offer.distribution, offer.version)
+    return PluginLine(*origin, entry.state, said, report.slots, report.hooks, report.summary)
 
 
 def list_plugins(disabled: Sequence[str], *, machine: bool) -> int:
     """Print every offered strategy on standard output; 0 even when some are broken."""
-    lines = plugin_lines(offers(disabled))
+    lines = [plugin_line(entry) for entry in catalog(disabled, tell=trying)]
     if machine:
         listed = [asdict(line) for line in lines]
         sys.stdout.write(json.dumps(listed, ensure_ascii=False, indent=2) + "\n")
         return 0
-    rows = [("strategy", "slots", "from", "state", "")]
-    for line in lines:
-        answers = ", ".join(line.slots) or ", ".join(line.hooks)
-        said = "; ".join(part for part in (line.summary, line.reason) if part)
-        origin = f"{line.distribution} {line.version}"
-        rows.append((line.strategy, answers, origin, line.state, said))
-    for text in _columns(rows):
+    for text in _table(lines):
         sys.stdout.write(text + "\n")
     return 0
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Rows as text, the last column wrapped. Without rich, which is slow to import."""
+def trying(number: int) -> None:
+    """Tell a person why it takes a while."""
+    if sys.stderr.isatty():
+        those = "strategy" if number == 1 else f"{number} strategies"
+        sys.stderr.write(f"trying the hooks of the third-party {those}, once ...\n")
+
+
+def _table(lines: Sequence[PluginLine]) -> Iterator[str]:
+    """A line for each, with what it says of itself and what is said of it below. Without rich."""
     from shutil import get_terminal_size
     from textwrap import wrap
 
-    widths = [max(len(cell) for cell in column) for column in list(zip(*rows, strict=True))[:-1]]
-    indent = sum(widths) + 2 * len(widths)
-    room = max(30, get_terminal_size().columns - indent)
-    for *cells, last in rows:
-        head = "".join(f"{c:<{w}}  " for c, w in zip(cells, widths, strict=True))
-        first, *others = wrap(last, room) or [""]
-        yield (head + first).rstrip()
-        yield from (" " * indent + text for text in others)
+    rows = [("strategy", "answers", "from", "state")]
+    for line in lines:
+        answers = line.slots or [hook for hook in line.hooks if hook not in QUIET]
+        origin = f"{line.distribution} {line.version}"
+        rows.append((line.strategy, ", ".join(answers) or "-", origin, line.state))
+    longest = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    widths = [min(pair) for pair in zip(longest, WIDEST, strict=True)]
+    room = max(40, get_terminal_size().columns - 4)
+    below = ["", *(line.summary for line in lines)], ["", *(line.reason for line in lines)]
+    for (*cells, last), *texts in zip(rows, *below, strict=True):
+        head = "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
+        yield head + last
+        yield from (f"    {part}" for text in texts for part in wrap(text, room))

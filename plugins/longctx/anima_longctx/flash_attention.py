@@ -33,6 +33,9 @@ class FlashAttention2:
     slots: ClassVar[tuple[str, ...]] = ("attention",)
     requires: ClassVar[tuple[str, ...]] = ()
     conflicts: ClassVar[tuple[str, ...]] = ()
+    hardware: ClassVar[str] = (
+        "CUDA (compute capability 8.0 or later) in 16 bits, else PyTorch's own flash kernel"
+    )
     Options = FlashAttention2Options
 
     def __init__(self, options: FlashAttention2Options) -> None:

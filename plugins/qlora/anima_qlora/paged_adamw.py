@@ -44,6 +44,9 @@ class PagedAdamW:
     slots: ClassVar[tuple[str, ...]] = ("optimizer",)
     requires: ClassVar[tuple[str, ...]] = ()
     conflicts: ClassVar[tuple[str, ...]] = ()
+    hardware: ClassVar[str] = (
+        "pages on CUDA, else in ordinary memory; 8-bit state on a CPU, CUDA or XPU"
+    )
     Options: ClassVar[type[PagedAdamWOptions]] = PagedAdamWOptions
 
     def __init__(self, options: PagedAdamWOptions) -> None:

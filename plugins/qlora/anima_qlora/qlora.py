@@ -20,6 +20,7 @@ class Qlora(Lora):
     summary: ClassVar[str] = "LoRA on 4-bit or 8-bit weights (Dettmers et al. 2023)"
     slots: ClassVar[tuple[str, ...]] = ("load_model", "adapt_model")
     loads_quantized: ClassVar[bool] = True
+    hardware: ClassVar[str] = "a device that bitsandbytes has kernels for, CPU and CUDA among them"
     Options: ClassVar[type[LoraOptions]] = QloraOptions
     options: QloraOptions
 
