@@ -68,12 +68,14 @@ class EncodedExample:
         weight: its weight in the loss.
         file: the file it came from.
         line: the line (or 1-based record number) it came from.
+        group: a number that examples which ask the same share; they are held out together.
     """
 
     segments: tuple[TokenSegment, ...]
     weight: float = 1.0
     file: str = ""
     line: int = 0
+    group: int = 0
 
     @property
     def tokens(self) -> int:

@@ -33,8 +33,11 @@ PANELS = {
         "train_on",
         "max_length",
         "overlong",
+        "min_length",
+        "max_examples",
         "skip_bad_records",
         "eval_data",
+        "eval_fraction",
     ),
     "Precision, device and memory": (
         "dtype",

@@ -72,6 +72,9 @@ def _described(data: DataSummary) -> str:
         f"{data.overlong:,} over the limit" if data.overlong else "",
         f"{data.dropped:,} dropped" if data.dropped else "",
         f"{data.truncated:,} cut from the left" if data.truncated else "",
+        f"{data.split:,} split" if data.split else "",
+        f"{data.short:,} too short" if data.short else "",
+        f"{data.not_drawn:,} not drawn" if data.not_drawn else "",
         f"{data.unsupervised:,} left out: nothing to learn from" if data.unsupervised else "",
     ]
     return "; ".join(part for part in shared if part)

@@ -11,7 +11,7 @@ from anima_core.config.values import one_or_many, pairs
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["linear", "cosine", "constant"]
-Overlong = Literal["error", "drop", "truncate"]
+Overlong = Literal["error", "drop", "truncate", "split"]
 TrainOn = Literal["all", "assistant", "last"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
 Pairs = Annotated[tuple[str, ...], BeforeValidator(pairs)]
@@ -36,7 +36,9 @@ class CoreOptions(BaseModel):
         "whose adapter is trained further."
     )
     data: Strings = Field(
-        default=(), description="Data: json, jsonl, csv, tsv or parquet files, or a hub data set."
+        default=(),
+        description="Data: files (json, jsonl, csv, tsv, parquet, arrow, txt; also .gz, .zst), "
+        "folders, quoted patterns, or hub data sets (owner/name@config:split).",
     )
     output: Path | None = Field(default=None, description="Run directory to write.")
     epochs: float = Field(default=1.0, gt=0, description="Passes over the data.")
@@ -55,8 +57,14 @@ class CoreOptions(BaseModel):
     )
     overlong: Overlong = Field(
         default="error",
-        description="What to do with a sequence past --max-length: refuse, drop the example, or "
-        "cut its context from the left.",
+        description="What to do with a sequence past --max-length: refuse, drop the example, "
+        "cut its context from the left, or split plain text into several.",
+    )
+    min_length: int | None = Field(
+        default=None, ge=1, description="Leave shorter examples out, in tokens."
+    )
+    max_examples: int | None = Field(
+        default=None, ge=1, description="Train on at most so many examples, drawn by --seed."
     )
     format: Format | None = Field(
         default=None,
@@ -113,6 +121,13 @@ class CoreOptions(BaseModel):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps.")
     eval_data: Strings = Field(default=(), description="Held-out data to evaluate on.")
+    eval_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Hold out so much of the data to evaluate on, by --seed; examples with the "
+        "same prompt stay together.",
+    )
     eval_every: int | None = Field(
         default=None, ge=1, description="Steps between evaluations [default: start and end only]."
     )

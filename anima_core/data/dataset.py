@@ -6,7 +6,8 @@ import hashlib
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from anima_core.batch import EncodedExample
 from anima_core.contracts import Record
@@ -14,6 +15,7 @@ from anima_core.data.formats import Kind
 from anima_core.data.handling import Handling
 from anima_core.data.intake import Intake, chunks
 from anima_core.data.overlong import Fitted, fit
+from anima_core.data.selection import drawn, hold_out
 from anima_core.errors import DataError
 from anima_core.runs.plan import DataSummary
 
@@ -70,16 +72,16 @@ def load_dataset(
     intake.columns.refuse_missing(", ".join(sources))
     if intake.faults.total and not handling.skip_bad_records:
         raise intake.faults.refusal(sources, intake.records)
-    fitted = fit(intake.encoded, limit, overlong)
+    long_enough = [e for e in intake.encoded if e.longest >= handling.min_length]
+    short = len(intake.encoded) - len(long_enough)
+    fitted = fit(long_enough, limit, overlong)
     if not fitted.examples:
-        raise _nothing(sources, intake, fitted)
-    return fitted.examples, DataSummary(
+        raise _nothing(sources, intake, short, fitted)
+    examples = drawn(fitted.examples, handling.max_examples, handling.seed)
+    return examples, DataSummary(
         sources=tuple(sources),
         kind=kind,
-        examples=len(fitted.examples),
-        tokens=sum(example.tokens for example in fitted.examples),
-        supervised_tokens=sum(example.supervised for example in fitted.examples),
-        longest=max(example.longest for example in fitted.examples),
+        **counts(examples),
         limit=limit,
         overlong=fitted.overlong,
         dropped=fitted.dropped,
@@ -91,11 +93,39 @@ def load_dataset(
         remarks=dict(intake.remarks),
         placeholders=dict(intake.placeholders.open),
         filled=dict(intake.placeholders.filled),
-        sha256=fingerprint(fitted.examples),
+        short=short,
+        split=fitted.split,
+        not_drawn=len(fitted.examples) - len(examples),
         bad=intake.faults.total,
         bad_records=tuple(intake.faults.listed()),
         bad_kinds=dict(intake.faults.kinds),
     )
+
+
+def parted(
+    examples: Sequence[EncodedExample], summary: DataSummary, fraction: float, seed: int
+) -> tuple[tuple[list[EncodedExample], DataSummary], tuple[list[EncodedExample], DataSummary]]:
+    """Examples to train on and examples held out of them, each with its summary.
+
+    Raises:
+        DataError: they all have one prompt (see `hold_out`).
+    """
+    train, held = hold_out(examples, fraction, seed)
+    rest = DataSummary(
+        sources=summary.sources, kind=summary.kind, limit=summary.limit, **counts(held)
+    )
+    return (train, replace(summary, **counts(train))), (held, rest)
+
+
+def counts(examples: Sequence[EncodedExample]) -> dict[str, Any]:
+    """What a summary says of the examples themselves."""
+    return {
+        "examples": len(examples),
+        "tokens": sum(example.tokens for example in examples),
+        "supervised_tokens": sum(example.supervised for example in examples),
+        "longest": max(example.longest for example in examples),
+        "sha256": fingerprint(examples),
+    }
 
 
 def fingerprint(examples: Iterable[EncodedExample]) -> str:
@@ -114,17 +144,20 @@ def fingerprint(examples: Iterable[EncodedExample]) -> str:
     return digest.hexdigest()
 
 
-def _nothing(sources: Sequence[str], intake: Intake, fitted: Fitted) -> DataError:
+def _nothing(sources: Sequence[str], intake: Intake, short: int, fitted: Fitted) -> DataError:
     why = []
     if intake.faults.total:
         why.append(f"{intake.faults.total} cannot be used ({intake.faults.counted()[0]})")
     if intake.unsupervised:
         why.append(f"{intake.unsupervised} have nothing to learn from (equal answers)")
+    if short:
+        why.append(f"{short} are too short")
     if fitted.dropped:
         why.append(f"{fitted.dropped} are too long")
-    counts = f": {' and '.join(why)}" if why else ""
+    because = f": {' and '.join(why)}" if why else ""
+    fix = "lower --min-length" if short else "give data with something to learn"
     return DataError(
-        f"no trainable example among {intake.records} records{counts}",
+        f"no trainable example among {intake.records} records{because}",
         where=", ".join(sources),
-        fix="raise --max-length" if fitted.dropped else "give data with something to learn",
+        fix="raise --max-length" if fitted.dropped else fix,
     )

@@ -57,10 +57,13 @@ class Faults:
             records: how many were read.
 
         Returns:
-            The fault itself where there is only one.
+            The fault itself where there is only one, with what else can be done.
         """
         if self.total == 1:
-            return self.first[0]
+            (only,) = self.first
+            others = "or leave the record out, counted, with --skip-bad-records"
+            fix = "\n  ".join(filter(None, [only.fix, others if records > 1 else ""]))
+            return DataError(only.what, where=only.where, fix=fix)
         what = [f"{self.total:,} of {records:,} records cannot be used", *self.listed()]
         what += [f"by kind: {'; '.join(self.counted())}"]
         fixes = dict.fromkeys(fault.fix for fault in self.first if fault.fix)

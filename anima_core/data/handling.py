@@ -22,6 +22,9 @@ class Handling:
         fill: by placeholder, what takes its place.
         train_on: what of a completion is learnt.
         skip_bad_records: leave records that cannot be used out, instead of refusing them.
+        min_length: tokens of the shortest example that is kept.
+        max_examples: how many are kept at most; all of them when None.
+        seed: decides which.
     """
 
     format: str | None = None
@@ -29,14 +32,25 @@ class Handling:
     fill: Mapping[str, str] = field(default_factory=dict)
     train_on: TrainOn = "assistant"
     skip_bad_records: bool = False
+    min_length: int = 0
+    max_examples: int | None = None
+    seed: int = 0
 
 
-def handling_of(config: CoreOptions) -> Handling:
-    """What a run's options ask for."""
+def handling_of(config: CoreOptions, *, training: bool = True) -> Handling:
+    """What a run's options ask for.
+
+    Args:
+        config: the options.
+        training: whether the data is to be trained on; none of it is chosen otherwise.
+    """
     return Handling(
         format=config.format,
         columns=pairs_of(config.columns),
         fill=pairs_of(config.fill),
         train_on=config.train_on,
         skip_bad_records=config.skip_bad_records,
+        min_length=(config.min_length or 0) if training else 0,
+        max_examples=config.max_examples if training else None,
+        seed=config.seed,
     )

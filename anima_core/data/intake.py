@@ -15,6 +15,7 @@ from anima_core.data.formats import Example, Kind, fields_of, named, to_example
 from anima_core.data.handling import Handling
 from anima_core.data.placeholders import Placeholders
 from anima_core.data.renamed import Columns
+from anima_core.data.selection import group_of
 from anima_core.data.template import encode
 from anima_core.errors import DataError
 
@@ -89,9 +90,8 @@ class Intake:
                 self.formats[example.format] -= 1
             elif _teaches(segments):
                 compact = tuple(_compact(segment, self._pool) for segment in segments)
-                self.encoded.append(
-                    EncodedExample(compact, example.weight, example.file, example.line)
-                )
+                place = (example.file, example.line, group_of(example))
+                self.encoded.append(EncodedExample(compact, example.weight, *place))
             else:
                 self.unsupervised += 1
 

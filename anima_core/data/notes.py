@@ -36,6 +36,14 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
             f"{summary.truncated} of {summary.overlong} examples over {summary.limit} tokens "
             "had their context cut from the left"
         )
+    if summary.split:
+        notes.append(
+            f"{summary.split} texts over {summary.limit} tokens were split into parts of as many"
+        )
+    if summary.short:
+        notes.append(f"{summary.short} examples shorter than --min-length were left out")
+    if summary.not_drawn:
+        notes.append(f"{summary.not_drawn} examples were left out by --max-examples, by the seed")
     if summary.unsupervised:
         notes.append(f"{summary.unsupervised} examples were left out: nothing to learn from")
     notes += [f"{count:,} records: {remark}" for remark, count in summary.remarks.items()]

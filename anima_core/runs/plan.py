@@ -53,6 +53,9 @@ class DataSummary:
         remarks: how many records were read otherwise than they stand there, by sentence.
         placeholders: how many examples have each placeholder that was not filled.
         filled: how many had each placeholder that was.
+        short: examples left out by ``--min-length``.
+        split: examples over the limit that were laid out as several.
+        not_drawn: examples left out by ``--max-examples``.
     """
 
     sources: tuple[str, ...]
@@ -76,6 +79,9 @@ class DataSummary:
     remarks: Mapping[str, int] = field(default_factory=dict)
     placeholders: Mapping[str, int] = field(default_factory=dict)
     filled: Mapping[str, int] = field(default_factory=dict)
+    short: int = 0
+    split: int = 0
+    not_drawn: int = 0
 
 
 @dataclass(frozen=True)

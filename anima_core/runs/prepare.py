@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from anima_core.batch import EncodedExample
     from anima_core.data.formats import Kind
 
+    Loaded = tuple[list[EncodedExample], DataSummary]
+
 T = TypeVar("T")
 
 
@@ -126,7 +128,9 @@ class _Preparation:
         data = eval_data = None
         if tokenizer is not None:
             examples, data = self._data(run, tokenizer, run.config.data, kind)
-            if run.config.eval_data:
+            if run.config.eval_fraction and data:
+                (examples, data), (held_out, eval_data) = self._parted(examples, data)
+            elif run.config.eval_data:
                 held_out, eval_data = self._data(run, tokenizer, run.config.eval_data, kind)
         return Prepared(
             self.request,
@@ -151,13 +155,15 @@ class _Preparation:
             check_not_used(config.output, [path for path in used if path is not None])
         prompts = sample_prompts(config.sample_prompts)
         make_trackers(config.report_to)
-        self._warn_of_idle_options(watches=bool(prompts or config.eval_data))
+        self._warn_of_idle_options(
+            watches=bool(prompts or config.eval_data or config.eval_fraction)
+        )
 
     def _warn_of_idle_options(self, *, watches: bool) -> None:
         """Say which options that were given do nothing in this run."""
         given, idle = self.request.core, []
         if given.get("eval_every") is not None and not watches:
-            idle.append(("--eval-every", "Add --eval-data or --sample-prompts."))
+            idle.append(("--eval-every", "Add --eval-data, --eval-fraction or --sample-prompts."))
         if given.get("sample_tokens") is not None and not given.get("sample_prompts"):
             idle.append(("--sample-tokens", "Add --sample-prompts."))
         self.problems += [
@@ -244,7 +250,7 @@ class _Preparation:
                     limit=limit,
                     overlong=run.config.overlong,
                     sources=sources,
-                    handling=handling_of(run.config),
+                    handling=handling_of(run.config, training=sources == run.config.data),
                     progress=done,
                 )
 
@@ -258,6 +264,22 @@ class _Preparation:
         if sources == run.config.data:
             self.problems += idle_problems(loaded[1], run.config)
         return loaded
+
+    def _parted(
+        self, examples: list[EncodedExample], data: DataSummary
+    ) -> tuple[Loaded, tuple[list[EncodedExample], DataSummary | None]]:
+        """What is trained on and what is held out by ``--eval-fraction``."""
+        from anima_core.data.dataset import parted
+
+        fraction, seed = self.config.eval_fraction or 0.0, self.config.seed
+
+        def part() -> tuple[Loaded, Loaded]:
+            if self.config.eval_data:
+                what = "it and --eval-data both say what to evaluate on"
+                raise UsageError(what, where="--eval-fraction", fix="Give one of the two.")
+            return parted(examples, data, fraction, seed)
+
+        return self._try(part) or ((examples, data), ([], None))
 
     def _plan(
         self,
