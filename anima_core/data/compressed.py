@@ -79,8 +79,7 @@ def _damaged(source: str, error: BaseException) -> DataError:
     return DataError(
         f"cannot be decompressed: {said[:1].lower()}{said[1:]}",
         where=source,
-        fix="the file is cut short, damaged, or not compressed as its name says: fetch it again; "
-        "what came before was read",
+        fix="the file is cut short, damaged, or not compressed as its name says: fetch it again",
     )
 
 

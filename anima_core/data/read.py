@@ -129,7 +129,8 @@ def _read(file: str) -> Iterator[Record]:
             line = record.line
             yield record
     except DataError as error:
-        yield Record({}, file, line + 1, error)
+        fix = "\n  ".join(filter(None, [error.fix, "nothing behind that place was read"]))
+        yield Record({}, file, line + 1, DataError(error.what, where=error.where, fix=fix))
 
 
 def _counted(source: str, records: Iterator[Record]) -> Iterator[Record]:
