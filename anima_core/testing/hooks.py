@@ -18,12 +18,15 @@ from anima_core.registry.answers import check_answer, check_record
 from anima_core.registry.globals import watched
 from anima_core.registry.load import implemented
 from anima_core.testing.data import batch_of, random_examples, write_data
-from anima_core.testing.instances import call, refuse_if_it_does
+from anima_core.testing.instances import call, refuse
 from anima_core.testing.losses import draw_logps, draw_reference, prepared
 from anima_core.testing.tiny_runs import TinyRun, tiny_run
 
 if TYPE_CHECKING:
     from anima_core.contracts import Loss
+
+_ORDER = ("validate", *(hook for hook in HOOKS if hook != "validate"))
+"""What a strategy refuses beforehand is known before its other hooks are called."""
 
 Called = tuple[str, object, list[str]]
 
@@ -76,12 +79,12 @@ def _called(strategy: Any) -> Iterator[Called]:
     own = implemented(type(strategy))
     load = strategy.load_model if "load_model" in own else None
     with tiny_run(load=load) as tiny:
-        refuse_if_it_does(strategy, tiny.run)
-        for hook in HOOKS:
-            if hook in own:
-                with watched() as replaced:
-                    answer = _answer(strategy, hook, tiny)
-                yield hook, answer, replaced
+        for hook in sorted(own, key=_ORDER.index):
+            with watched() as replaced:
+                answer = _answer(strategy, hook, tiny)
+            yield hook, answer, replaced
+            if hook == "validate":
+                refuse(answer)
 
 
 def _answer(strategy: Any, hook: str, tiny: TinyRun) -> object:

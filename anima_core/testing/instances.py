@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 from unittest import SkipTest
+
+from anima_core.registry.answers import check_answer
+from anima_core.registry.load import implemented
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
+    from anima_core.problems import Problem
     from anima_core.strategy import Options
 
 
@@ -62,8 +66,19 @@ def refuse_if_it_does(strategy: Any, run: RunContext) -> None:
     Raises:
         unittest.SkipTest: its `validate` finds an error.
     """
-    if getattr(type(strategy), "validate", None) is None:
-        return
-    errors = [p for p in call(strategy.validate, run=run) if p.level == "error"]
+    if "validate" in implemented(type(strategy)):
+        refuse(call(strategy.validate, run=run))
+
+
+def refuse(problems: object) -> None:
+    """Skip what the answer of a `validate` hook refuses.
+
+    Raises:
+        AssertionError: it is no list of problems.
+        unittest.SkipTest: there is an error among them.
+    """
+    wrong = check_answer("validate", problems)
+    assert not wrong, f"its hook `validate` {wrong}"
+    errors = [p for p in cast("Sequence[Problem]", problems) if p.level == "error"]
     if errors:
         raise SkipTest(f"its `validate` refuses this: {errors[0].where}: {errors[0].what}")

@@ -199,6 +199,7 @@ def wanted(loss: Loss, batch: Batch) -> torch.Tensor | None:
     """
     if loss.needs != "topk":
         return None
+    assert callable(getattr(loss, "wanted", None)), "it needs 'topk', and has no method `wanted`"
     tokens: object = cast("TopkLoss", loss).wanted(batch)
     assert isinstance(tokens, torch.Tensor), f"`wanted` returned a {type(tokens).__name__}"
     fit = tokens.ndim == 2 and tokens.shape[1] > 0 and tokens.dtype == torch.int64

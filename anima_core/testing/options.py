@@ -101,14 +101,17 @@ def _wrong(cls: Any, name: str) -> Iterator[str]:
 
 def _typed(cls: Any, name: str, options: Options | None) -> Iterator[str]:
     """Whether each option, typed on a command line, arrives."""
-    known = options.model_dump() if options is not None else {}
-    required = {f: known.get(f) for f, i in cls.Options.model_fields.items() if i.is_required()}
+    fields = cls.Options.model_fields
+    required = [field for field, info in fields.items() if info.is_required()]
+    if options is None and required:
+        return  # there is no value to type for them, and the others need them
+    built = cls.Options() if options is None else options
     with offered(cls, name) as reference:
-        always = [word for f, v in required.items() for word in _words(reference, f, v)]
-        for field, info in cls.Options.model_fields.items():
-            value = known.get(field, None if info.is_required() else info.get_default())
-            if value is None or None in required.values():
-                continue  # there is no value to type, or the rest cannot be given
+        always = [word for f in required for word in _words(reference, f, getattr(built, f))]
+        for field in fields:
+            value = getattr(built, field)
+            if value is None:
+                continue
             words = [] if field in required else _words(reference, field, value)
             try:
                 got = getattr(_parsed(cls, reference, [*always, *words]), field)

@@ -116,13 +116,13 @@ def _check_dtypes(loss: Loss, batch: Batch, seed: int) -> None:
         other = None if reference is None else reference.to(dtype)
         before = given.detach().clone()
         value = _value(loss, batch, given, other)
+        assert torch.equal(given.detach(), before), "the loss changed the log-probs it was given"
         assert bool(value.isfinite()), f"{dtype} log-probs give {value.item()}"
         (gradient,) = torch.autograd.grad(value, given)
         assert bool(gradient.isfinite().all()), f"{dtype} log-probs give no finite gradient"
         with torch.no_grad():
             silent = _value(loss, batch, given, other)
         assert torch.equal(silent, value), f"under torch.no_grad the loss is {silent}, not {value}"
-        assert torch.equal(given.detach(), before), "the loss changed the log-probs it was given"
         off = abs(float(value.detach()) - float(exact)) / max(abs(float(exact)), 1.0)
         assert allowed is None or off <= allowed, (
             f"{dtype} log-probs give {float(value.detach()):.7g}, float64 {float(exact):.7g}"

@@ -83,9 +83,9 @@ def test_the_loader_works_on_every_family(name: str, family: Any) -> None:
 def test_none_escapes() -> None:
     assert EVERY == FAMILIES
     assert BY_HOOK.keys() >= set(SLOTS)
-    for name in BUNDLED:
+    for name, offer in BUNDLED.items():
         names = [str(check) for check in checks(name)]
-        slots = load_strategy(BUNDLED[name]).slots
+        slots = load_strategy(offer).slots
         assert names[:5] == ["strategy", "import-budget", "options", "answers", "globals"]
         assert "run" in names
         for slot in slots:

@@ -1,0 +1,231 @@
+"""The check of whole losses passes sound ones, and names each planted defect."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from anima_core import LossOutput
+from anima_core.testing import check_loss
+
+
+class Nll:
+    """The weighted negative log-likelihood; each test below spoils one thing of it."""
+
+    data, scope, needs, uses_reference = "completion", "example", "logps", False
+
+    def denominators(self, batch):
+        return {"nll": float(batch.weights[batch.target_example].sum())}
+
+    def __call__(self, batch, logps, reference=None):
+        weights = batch.weights[batch.target_example].to(logps.dtype)
+        return LossOutput(
+            {"nll": -(weights * logps).sum()}, {"mean": (-logps.detach().sum(), len(logps))}
+        )
+
+
+class Margin(Nll):
+    """Pairs against a reference, over the whole step: the mean margin is subtracted."""
+
+    data, scope, needs, uses_reference = "preference", "step", "logps", True
+
+    def denominators(self, batch):
+        return {"margin": float(batch.examples)}
+
+    def __call__(self, batch, logps, reference=None):
+        ratios = batch.per_example(logps - reference)
+        return LossOutput({"margin": ((ratios - ratios.mean()) ** 2).sum()})
+
+
+class Distil(Nll):
+    """Towards the token after each target, as a teacher's choice; the target too."""
+
+    needs = "topk"
+
+    def wanted(self, batch):
+        return torch.stack((batch.targets, (batch.targets + 1) % 320, (batch.targets + 2) % 320), 1)
+
+    def __call__(self, batch, logps, reference=None):
+        weights = batch.weights[batch.target_example].to(logps.dtype)
+        share = logps.new_tensor([0.5, 0.3, 0.2])
+        rest = torch.log1p(-logps.exp().sum(dim=1))
+        return LossOutput({"nll": -(weights * ((logps * share).sum(dim=1) + 0.1 * rest)).sum()})
+
+
+@pytest.mark.parametrize("loss", [Nll, Margin, Distil])
+def test_sound_ones_pass(loss):
+    check_loss(loss())
+
+
+class Nothing(Nll):
+    data = "pairs"
+
+
+class Per(Nll):
+    scope = "batch"
+
+
+class Truthy(Nll):
+    uses_reference = None
+
+
+class ZeroAbove(Nll):
+    def denominators(self, batch):
+        return {"nll": 0.0}
+
+
+class Tensors(Nll):
+    def denominators(self, batch):
+        return {"nll": batch.weights.sum()}
+
+
+class Nameless(Nll):
+    def denominators(self, batch):
+        return {"tokens": 1.0}
+
+
+class Remembers(Nll):
+    """Divides by what it saw last, rather than by what the batch holds."""
+
+    seen = 1.0
+
+    def denominators(self, batch):
+        return {"nll": self.seen}
+
+    def __call__(self, batch, logps, reference=None):
+        self.seen = float(logps.detach().abs().sum())
+        return super().__call__(batch, logps)
+
+
+class Averages(Nll):
+    """A mean over the micro-batch, where a sum is wanted."""
+
+    def __call__(self, batch, logps, reference=None):
+        return LossOutput({"nll": -logps.mean()})
+
+
+class Casts(Nll):
+    def __call__(self, batch, logps, reference=None):
+        return super().__call__(batch, logps.float())
+
+
+class WrongSlope(Nll):
+    def __call__(self, batch, logps, reference=None):
+        return super().__call__(batch, logps + logps.detach())
+
+
+class Overflows(Nll):
+    def __call__(self, batch, logps, reference=None):
+        if logps.dtype == torch.bfloat16:
+            logps = logps * float("inf")
+        return super().__call__(batch, logps)
+
+
+class Rounds(Nll):
+    def __call__(self, batch, logps, reference=None):
+        if logps.dtype == torch.float32:
+            logps = logps.half()
+        return super().__call__(batch, logps)
+
+
+class WritesIntoItsInput(Nll):
+    def __call__(self, batch, logps, reference=None):
+        out = super().__call__(batch, logps)
+        if logps.dtype == torch.float32:
+            logps.data.clamp_(max=-0.5)
+        return out
+
+
+class WritesIntoTheBatch(Nll):
+    def __call__(self, batch, logps, reference=None):
+        out = super().__call__(batch, logps)
+        if logps.dtype == torch.float32:
+            batch.weights.mul_(2.0)
+        return out
+
+
+class OneAlone(Nll):
+    """Standardises over the batch, which one example's one token has nothing of."""
+
+    scope = "step"
+
+    def __call__(self, batch, logps, reference=None):
+        return LossOutput({"nll": ((logps - logps.mean()) / logps.std()).pow(3).sum()})
+
+
+class HalfOfAState(Nll):
+    def state_dict(self):
+        return {}
+
+
+class KeepsTheGraph(Nll):
+    def __call__(self, batch, logps, reference=None):
+        out = super().__call__(batch, logps)
+        return LossOutput(out.totals, {"mean": (logps.sum(), 1.0)})
+
+
+class NeverAsked(Distil):
+    wanted = None
+
+
+class Flat(Distil):
+    def wanted(self, batch):
+        return batch.targets
+
+
+class Floats(Distil):
+    def wanted(self, batch):
+        return super().wanted(batch).float()
+
+
+class PastTheVocabulary(Distil):
+    def wanted(self, batch):
+        return super().wanted(batch) + 319
+
+
+class Fickle(Distil):
+    calls = 0
+
+    def wanted(self, batch):
+        self.calls += 1
+        return (super().wanted(batch) + self.calls) % 320
+
+
+class LooksAround(Distil):
+    """Asks for other tokens of an example when others stand beside it."""
+
+    def wanted(self, batch):
+        return (super().wanted(batch) + batch.examples) % 320
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (Nothing, "`data` is 'pairs'"),
+        (Per, "`scope` is 'batch'"),
+        (Truthy, "`uses_reference` is None"),
+        (ZeroAbove, "denominator 'nll' is 0"),
+        (Tensors, "denominator 'nll' is tensor"),
+        (Nameless, r"totals \['nll'\] and denominators \['tokens'\] differ"),
+        (Remembers, "denominators depend on the log-probs"),
+        (Averages, "split "),
+        (Casts, "the finite difference says"),
+        (WrongSlope, "the finite difference says"),
+        (Overflows, r"torch\.bfloat16 log-probs give"),
+        (Rounds, r"torch\.float32 log-probs give .* float64"),
+        (WritesIntoItsInput, "changed the log-probs"),
+        (WritesIntoTheBatch, "changed the batch's `weights`|under torch.no_grad"),
+        (OneAlone, "the loss is nan"),
+        (HalfOfAState, "come together"),
+        (KeepsTheGraph, "keeps the graph alive"),
+        (NeverAsked, "'topk', and has no method `wanted`"),
+        (Flat, r"`wanted` returned \[\d+\]"),
+        (Floats, "`wanted` returned .* torch.float32"),
+        (PastTheVocabulary, "asks for tokens 3.. to 6"),
+        (Fickle, "other tokens the second time"),
+        (LooksAround, "when others stand beside it"),
+    ],
+)
+def test_the_defect_is_named(loss, said):
+    with pytest.raises(AssertionError, match=said):
+        check_loss(loss())
