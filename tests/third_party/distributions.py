@@ -249,20 +249,41 @@ COMPANION = one(
 )  # fmt: skip
 CHATTERBOX = one("third-chatty", "chatty", CHATTY, "4.8")
 
-UNFIT = (
-    ABSENT, RAISES, EXITS, FUTURE, DEFAULT, MISSPELT, UNMARKED_METHOD, UPPER, RESERVED, NO_CLASS,
-    NO_NAME, BAD_DEFAULT,
-)  # fmt: skip
-"""Those that can be known to be unfit without a run."""
+UNFIT = {
+    ABSENT: "does not import: ModuleNotFoundError: No module named 'a_package_that_nobody_has'",
+    RAISES: "does not import: RuntimeError: no licence found",
+    EXITS: "does not import: SystemExit: 0",
+    FUTURE: "it is built for hook API 99; this Anima",
+    DEFAULT: "the parameter `run` of its hookimpl `loss` has a default",
+    MISSPELT: "there is no hook `optimiser`; did you mean optimizer?",
+    UNMARKED_METHOD: "its method `callbacks` is named like a hook but not marked",
+    UPPER: "the name 'Loud' is not lower-case words",
+    RESERVED: "the name 'steps' belongs to the core's option --steps",
+    NO_CLASS: "its entry point is not a class",
+    NO_NAME: "does not import: AttributeError",
+    BAD_DEFAULT: "its option `patience` has a default that is not valid",
+}
+"""Those that can be known to be unfit without a run, and what is said of them."""
 
-FAULTY = (
-    LOSS_RAISES, LOSS_EXITS, WRONG_TYPE, MUTATES, PATCHES, PATCH_RAISES, NO_RECORDS, VALIDATES,
-    UNBUILT, NO_CALLBACKS,
-)  # fmt: skip
-"""Those whose fault a run meets."""
+FAULTY = {
+    LOSS_RAISES: "its hook `loss` failed: ZeroDivisionError: division by zero",
+    LOSS_EXITS: "its hook `loss` failed: SystemExit: 0",
+    WRONG_TYPE: "its hook `token_logps` answered 'log-probs'",
+    MUTATES: "its hook `loss` replaced torch.nn.functional.softmax",
+    PATCHES: "its hook `patch_model` replaced torch.nn.functional.gelu",
+    PATCH_RAISES: "its hook `patch_model` failed: OSError: no such kernel",
+    NO_RECORDS: "its hook `read_data` gave {",
+    VALIDATES: "its hook `validate` answered a list with 'too big' in it",
+    NO_CALLBACKS: "its hook `callbacks` answered 7",
+    UNBUILT: "cannot be built: OSError: no dongle",
+}
+"""Those whose hooks fail, and what is said of them."""
 
-ILL = (DIAGNOSE_RAISES, DIAGNOSE_WRONG)
-"""Those whose fault the doctor meets."""
+ILL = {
+    DIAGNOSE_RAISES: "`diagnose` failed: ZeroDivisionError: division by zero",
+    DIAGNOSE_WRONG: "'fine'",
+}
+"""Those who fail the doctor, and what is said of them."""
 
 SOUND = (TWIN_A, TWIN_B, SHADOW, SHADOW_LORA, PATIENT, NEEDS, COMPANION, CHATTERBOX)
 """Those with nothing wrong but their company."""
