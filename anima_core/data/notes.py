@@ -110,7 +110,7 @@ def _unread(fields: Sequence[str]) -> str:
     """Which fields say nothing to any format; a misspelt one would be lost without a word."""
     told = []
     for name in fields[:SHOWN]:
-        hint = did_you_mean(name, FIELDS)
+        hint = "" if name in FIELDS else did_you_mean(name, FIELDS)
         told.append(f"{name} ({hint})" if hint else name)
     more = f" and {len(fields) - SHOWN} more" if len(fields) > SHOWN else ""
     return f"fields of the records that are not read: {', '.join(told)}{more}"

@@ -219,6 +219,13 @@ def test_roles_out_of_order_are_refused(roles: str, what: str) -> None:
     assert what in caught.value.what
 
 
+@pytest.mark.parametrize("kind", ["completion", "preference"])
+def test_a_prompt_that_ends_with_an_answer_is_refused(kind: Kind) -> None:
+    fields = {"prompt": say("ua"), "completion": "r", "chosen": "c", "rejected": "d"}
+    with pytest.raises(DataError, match="the prompt ends with an assistant's message"):
+        make(fields, kind)
+
+
 @pytest.mark.parametrize(
     ("flags", "learnt"),
     [

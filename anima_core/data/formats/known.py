@@ -54,8 +54,9 @@ class Format:
 
 
 def _judged(fields: Mapping[str, Any]) -> bool:
-    answers = ("messages", "conversations", "completion", "response")
-    return verdict(fields) is not None and any(given(fields, a) for a in answers)
+    answered = given(fields, "completion") or given(fields, "response")
+    whole = given(fields, "messages") or given(fields, "conversations")
+    return verdict(fields) is not None and (whole or (answered and given(fields, "prompt")))
 
 
 def _marked(name: str) -> Fits:

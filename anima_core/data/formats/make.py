@@ -44,6 +44,13 @@ def to_example(record: Record, kind: Kind, known: Format | None = None) -> Examp
             where=place(record.file, record.line),
             fix="begin with a user's message",
         )
+    joined = [m["role"] for m in (*messages, *found.chosen)]
+    if ("assistant", "assistant") in zip(joined, joined[1:], strict=False):
+        raise DataError(
+            "the prompt ends with an assistant's message, and so does not ask for the answer",
+            where=place(record.file, record.line),
+            fix="end the prompt with a user's message",
+        )
     return Example(
         messages,
         known.name,

@@ -24,12 +24,12 @@ def optional(record: Record, field: str) -> str:
 
 def user(record: Record, field: str) -> Message:
     """A field's text as the user's message."""
-    return {"role": "user", "content": text(record, field, record.fields[field])}
+    return {"role": "user", "content": text(record, field, record.fields.get(field))}
 
 
 def prompt(record: Record) -> tuple[Message, ...]:
     """The field ``prompt``: text, or messages."""
-    value = record.fields["prompt"]
+    value = record.fields.get("prompt")
     if isinstance(value, list | Mapping):
         return turns(record, "prompt", value)
     return (user(record, "prompt"),)
@@ -62,7 +62,7 @@ def answer(record: Record, field: str, *, whole: bool = False) -> tuple[Message,
         field: where the answer stands.
         whole: whether it may begin with another's message, being a whole dialogue.
     """
-    value = record.fields[field]
+    value = record.fields.get(field)
     if isinstance(value, str):
         return ({"role": "assistant", "content": text(record, field, value)},)
     if not isinstance(value, list | Mapping):
