@@ -100,9 +100,7 @@ def test_what_a_hook_does_not_take_is_not_given():
 
 
 def test_an_adapter_that_adds_parameters_cannot_leave_them_in_the_merged_model():
-    with pytest.raises(
-        AssertionError, match=r"other parameters than the base's: .*down_proj\.bias"
-    ):
+    with pytest.raises(AssertionError, match=r"other parameters than .*down_proj\.bias"):
         check_adapter(adapt_model)
     with pytest.raises(AssertionError, match="merged model's logits are not"):
         check_adapter(merged_into_plain)

@@ -41,14 +41,14 @@ def noisy(model):
 
 
 def test_a_patch_that_is_undone_passes():
-    check_patch(lambda model: halves(model), exact=True)
-    check_patch(lambda model: halves(model), exact=True, family="qwen3")
-    check_patch(lambda model: noisy(model))
+    check_patch(halves, exact=True)
+    check_patch(halves, exact=True, family="qwen3")
+    check_patch(noisy)
 
 
 def test_a_change_of_the_answers_is_found_where_none_is_promised():
     with pytest.raises(AssertionError, match="patched model has other logits"):
-        check_patch(lambda model: noisy(model), exact=True)
+        check_patch(noisy, exact=True)
 
 
 @contextmanager
@@ -121,7 +121,11 @@ def adds_a_module(model):
 def patches_the_class(model):
     cls = type(layer(model))
     original = cls.forward
-    cls.forward = lambda self, x: original(self, x)
+
+    def forward(self, x):
+        return original(self, x)
+
+    cls.forward = forward
     yield
     cls.forward = original
 
@@ -138,7 +142,7 @@ def patches_torch(model):
 def swallows(model):
     try:
         yield
-    except Exception:
+    except Exception:  # noqa: BLE001 - the defect that is planted
         return
 
 
@@ -190,7 +194,7 @@ def detaches(model):
 def test_the_trace_is_named(patch, said):
     silu = torch.nn.functional.silu
     with pytest.raises(AssertionError, match=said):
-        check_patch(lambda model: patch(model))
+        check_patch(patch)
     assert torch.nn.functional.silu is silu
 
 
