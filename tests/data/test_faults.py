@@ -141,6 +141,11 @@ def test_values_make_no_kind_of_their_own(a: str, b: str) -> None:
     assert kind_of(a) == kind_of(b)
 
 
+def test_an_excerpt_and_a_list_of_what_was_expected_are_no_part_of_a_kind() -> None:
+    assert kind_of('malformed JSON\n  …"prompt": 3') == "malformed JSON"
+    assert kind_of("found the fields a, expected one of: b; c") == "found the fields a"
+
+
 def test_fields_make_kinds_of_their_own() -> None:
     assert kind_of("field 'prompt': found nothing") != kind_of("field 'output': found nothing")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from anima_core.contracts import Record
 from anima_core.data.field import bad_field, shown
 from anima_core.data.formats import parts
@@ -45,7 +47,7 @@ def to_example(record: Record, kind: Kind, known: Format | None = None) -> Examp
             fix="begin with a user's message",
         )
     joined = [m["role"] for m in (*messages, *found.chosen)]
-    if ("assistant", "assistant") in zip(joined, joined[1:], strict=False):
+    if ("assistant", "assistant") in pairwise(joined):
         raise DataError(
             "the prompt ends with an assistant's message, and so does not ask for the answer",
             where=place(record.file, record.line),
