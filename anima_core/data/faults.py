@@ -88,9 +88,10 @@ class Faults:
 def kind_of(what: str) -> str:
     """What a fault says without what differs from record to record.
 
-    That is values, numbers, indices, and the text around the place, which stands on lines below.
+    That is values, numbers, indices, the text around the place, which stands on lines below, and
+    the list of what was expected.
     """
-    what = what.partition("\n")[0]
+    what = what.partition("\n")[0].partition(", expected one of: ")[0]
     for pattern, general in _VARIES:
         what = pattern.sub(general, what)
     return what
