@@ -100,12 +100,14 @@ def make_overlay(folder: Path, *, plugins: bool) -> Overlay:
             ours = entry.name.startswith(OURS) or entry.suffix == ".pth"
             if not ours and not link.exists():
                 link.symlink_to(entry)
-    names = ["pytest", "ruff", "mypy"]
-    for name in names:
-        if (script := Path(sys.executable).parent / name).exists():
+    scripts = Path(sys.executable).parent
+    for name in ("pytest", "mypy"):
+        if (scripts / name).exists():
             text = f'#!/bin/sh\nexec "{folder / "bin" / "python"}" -m {name} "$@"\n'
             (folder / "bin" / name).write_text(text, encoding="utf-8")
-            (folder / "bin" / name).chmod(script.stat().st_mode)
+            (folder / "bin" / name).chmod((scripts / name).stat().st_mode)
+    if (scripts / "ruff").exists():  # a program, which `python -m ruff` looks for in bin
+        (folder / "bin" / "ruff").symlink_to(scripts / "ruff")
     made = Overlay(folder)
     bundled = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
     made.install(ROOT, *(bundled if plugins else []), editable=True)
