@@ -12,7 +12,7 @@ from anima_core.cli.words import is_strategy, option_flags, split_option
 from anima_core.errors import UsageError
 from anima_core.registry.known import not_installed
 from anima_core.registry.names import did_you_mean, normalized_distribution, split_reference
-from anima_core.registry.offers import Offer, left_out, offers
+from anima_core.registry.offers import Offer, left_out, offers, unfit_name
 
 if TYPE_CHECKING:
     from anima_core.strategy import Options
@@ -80,8 +80,10 @@ class Refusals:
 
     def _unknown(self, wanted: str, shown: str, known: Collection[str]) -> UsageError:
         reference = wanted.removeprefix("--")
-        error = left_out(split_reference(reference)[1], shown) or not_installed(
-            reference, shown, self.chosen
+        error = (
+            unfit_name(reference, shown)
+            or left_out(reference.rpartition(":")[2], shown)
+            or not_installed(reference, shown, self.chosen)
         )
         if error is not None:
             return error

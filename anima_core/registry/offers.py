@@ -124,14 +124,32 @@ def find_offer(reference: str, offered: Sequence[Offer]) -> Offer:
         )
     if not found:
         raise _unknown(distribution, name, named, offered)
-    reason = refusal(found[0])
-    if reason:
-        raise UsageError(
-            f"{found[0].distribution} {found[0].version} offers a strategy that is refused: "
-            f"{reason}",
-            where=f"--{name}",
-        )
+    if refusal(found[0]):
+        raise _unfit(found[0], f"--{name}")
     return found[0]
+
+
+def unfit_name(reference: str, where: str) -> UsageError | None:
+    """The error for a strategy that can never be selected because of its name.
+
+    Args:
+        reference: ``name`` or ``dist:name``, as the user wrote it.
+        where: the flag that named it.
+
+    Returns:
+        None where no installed distribution offers such a strategy.
+    """
+    distribution, name = split_reference(reference)
+    for offer in every_offer():
+        same = kebab(offer.name) == name and distribution in ("", offer.distribution)
+        if same and refusal(offer):
+            return _unfit(offer, where)
+    return None
+
+
+def _unfit(offer: Offer, where: str) -> UsageError:
+    what = f"{offer.distribution} {offer.version} offers a strategy that is refused"
+    return UsageError(f"{what}: {refusal(offer)}", where=where)
 
 
 def _unknown(
@@ -143,6 +161,8 @@ def _unknown(
             f"{distribution} does not offer {name}; {has} does",
             where=f"--{distribution}:{name}",
         )
+    if error := unfit_name(f"{distribution}:{name}" if distribution else name, f"--{name}"):
+        return error
     if error := left_out(name, f"--{name}") or _published(distribution, name):
         return error
     hint = did_you_mean(f"--{name}", (f"--{o.name}" for o in offered))

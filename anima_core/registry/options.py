@@ -16,13 +16,19 @@ def option_flag(strategy: str, option: str) -> str:
     return f"--{strategy}.{kebab(option)}"
 
 
-def build_options(strategy: str, model: type[Options], given: Mapping[str, Any]) -> Options:
+def build_options(
+    strategy: str,
+    model: type[Options],
+    given: Mapping[str, Any],
+    places: Mapping[str, str] | None = None,
+) -> Options:
     """Validate the options given to a strategy; absent ones take their default.
 
     Args:
         strategy: its name.
         model: its ``Options``.
         given: values by option name, in either case; text is read by the option's type.
+        places: where a value stands in a run file, by strategy and option (``lora.rank``).
 
     Raises:
         UsageError: naming each faulty option, its value and what was expected.
@@ -36,6 +42,7 @@ def build_options(strategy: str, model: type[Options], given: Mapping[str, Any])
     try:
         return model.model_validate(from_text(model, values))
     except ValidationError as error:
+        found = {name: (places or {}).get(f"{strategy}.{name}", "") for name in values}
         raise explain(
-            error, model, lambda name: option_flag(strategy, name), f"--{strategy}"
+            error, model, lambda name: option_flag(strategy, name), f"--{strategy}", found
         ) from error

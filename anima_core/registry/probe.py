@@ -87,7 +87,7 @@ class _Job:
             self.report.faults[BUILD] = error.what
             return
         except AnimaError as error:
-            self._note(f"its hooks were not tried: {error.what}")
+            self._note(f"its hooks were not tried: {error.where}: {error.what}")
             return
         self._try_hooks(selection, selection.members[0])
 

@@ -97,12 +97,18 @@ class _Lines:
         self._process = process
         self._queue: Queue[str | None] = Queue()
         assert process.stdout is not None
-        Thread(target=self._read, args=(process.stdout,), daemon=True).start()
+        self._reader = Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._reader.start()
 
     def _read(self, stream: IO[str]) -> None:
-        for line in stream:
-            self._queue.put(line)
+        with stream:
+            for line in stream:
+                self._queue.put(line)
         self._queue.put(None)
+
+    def drain(self) -> None:
+        """Let the reading end, once the process has ended."""
+        self._reader.join(timeout=10)
 
     def next(self, seconds: float) -> dict[str, Any] | str:
         """The next line; or, as text, how the process ended."""
@@ -146,13 +152,15 @@ def _child(jobs: Sequence[Job], disabled: Sequence[str]) -> Iterator[_Lines]:
         start_new_session=True,
     )
     assert process.stdin is not None
+    lines = _Lines(process)
     try:
         with suppress(BrokenPipeError):  # it ended at once, which its lines will say
             process.stdin.write(json.dumps(asked))
             process.stdin.close()
-        yield _Lines(process)
+        yield lines
     finally:
         _end(process)
+        lines.drain()
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -127,13 +127,18 @@ def fault_of(provider: Provider, hook: str = "") -> Callable[[str], FaultError]:
     return fault
 
 
-def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] = ()) -> Selection:
+def select(
+    requested: Mapping[str, Mapping[str, Any]],
+    disabled: Iterable[str] = (),
+    places: Mapping[str, str] | None = None,
+) -> Selection:
     """Resolve the strategies that a user named, and let the core's defaults fill the rest.
 
     Args:
         requested: the options given to each named strategy, in the order of the command line;
             keys are names (either case) or ``dist:name``. Option values may be text.
         disabled: distributions to leave out.
+        places: where a run file gives an option, by strategy and option (``lora.rank``).
 
     Raises:
         UsageError: an unknown or ambiguous strategy, a bad option, two answers to one slot, an
@@ -147,7 +152,7 @@ def select(requested: Mapping[str, Mapping[str, Any]], disabled: Iterable[str] =
     members, options, by_reference = [], {}, {}
     for reference, offer in named:
         cls = load_strategy(offer)
-        built = build_options(offer.name, cls.Options, requested[reference])
+        built = build_options(offer.name, cls.Options, requested[reference], places)
         members.append(_provider(offer, cls, built, default=False))
         options[offer.name] = built
         distribution, name = split_reference(reference)

@@ -63,7 +63,7 @@ def prepare(request: RunRequest, *, reporter: Reporter) -> Prepared:
         config = core_options(request)
         source = resolve_model(config.model)
         strategies = inherited_strategies(source, request)
-        selection = select(strategies, request.disabled)
+        selection = select(strategies, request.disabled, request.places)
         return _Preparation(request, config, source, selection, reporter).prepared()
 
     join()
