@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
-from anima_core.errors import AnimaError, DataError, SetupError
+from anima_core.errors import AnimaError, DataError, SetupError, UsageError
 from anima_core.testing.installed import offered
 from anima_core.testing.instances import build, refuse_if_it_does
 
@@ -54,7 +54,8 @@ def check_run(
     from anima_core.testing.tiny_runs import tiny_run
 
     with tiny_run() as tiny, offered(cls, name) as reference, _own_cache():
-        refuse_if_it_does(build(cls, options), tiny.run)
+        strategy = build(cls, options)
+        refuse_if_it_does(strategy, tiny.run)
         given = {} if options is None else options.model_dump(exclude_unset=True)
         none: Mapping[str, Any] = {}
         strategies = {reference: given} | dict.fromkeys(beside, none)
@@ -68,15 +69,8 @@ def check_run(
                 strategies=strategies,
                 **{**_CORE, **core},
             )
-        except SetupError as error:
-            raise SkipTest(f"something is missing: {error}") from error
-        except DataError as error:
-            if "read_data" in cls.slots and (data is None or beside):
-                raise SkipTest(f"its reader does not read this data: {error}") from error
-            raise AssertionError(f"the run failed: {error}") from error
         except AnimaError as error:
-            if beside and error.exit_code == 2:
-                raise SkipTest(f"refused in this company: {error}") from error
+            _skip_if_it_must(error, cls, strategy, beside=bool(beside), own_data=data is not None)
             raise AssertionError(f"the run failed: {error}") from error
         _check_result(folder / "run")
 
@@ -89,6 +83,26 @@ _CORE: Mapping[str, Any] = {
     "device": "cpu",
     "learning_rate": 1e-3,
 }
+
+
+def _skip_if_it_must(
+    error: AnimaError, cls: Any, strategy: Any, *, beside: bool, own_data: bool
+) -> None:
+    """Skip a run that failed because of what is missing here, or of a combination refused."""
+    from anima_core.testing.hooks import check_answers
+
+    if error.exit_code == DataError.exit_code and "read_data" in cls.slots:
+        if beside or not own_data:
+            raise SkipTest(f"its reader does not read this data: {error}") from error
+    elif error.exit_code == UsageError.exit_code and beside:
+        raise SkipTest(f"refused in this company: {error}") from error
+    elif error.exit_code == SetupError.exit_code:
+        try:
+            check_answers(strategy)
+        except SkipTest:
+            raise
+        except Exception:  # noqa: BLE001 - it fails, and lacks nothing: the run's error is told
+            return
 
 
 @contextmanager

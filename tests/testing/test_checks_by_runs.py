@@ -9,7 +9,7 @@ from unittest import SkipTest
 import pytest
 from pydantic import Field
 
-from anima_core import DataError, LossOutput, Options, Problem, Record, hookimpl
+from anima_core import DataError, LossOutput, Options, Problem, Record, SetupError, hookimpl
 from anima_core.registry.load import load_strategy
 from anima_core.registry.offers import offers
 from anima_core.testing import check_run, write_data
@@ -104,6 +104,29 @@ def test_a_run_that_comes_to_nothing_fails(loss, said):
 def test_a_failure_of_the_plugin_is_a_failure_of_the_check():
     with pytest.raises(KeyError, match="nll"):
         check_run(variant(loss=hookimpl(lambda self: Crashing())), "mine")
+
+
+@pytest.mark.parametrize("beside", [(), ("xentropy",)])
+def test_a_hook_that_raises_is_no_package_that_is_missing(beside):
+    def raising(kind):
+        def loss(self, run):
+            raise kind("no such thing")
+
+        return variant(loss=hookimpl(loss))
+
+    with pytest.raises(AssertionError, match="no such thing"):
+        check_run(raising(TypeError), "mine", beside=beside)
+    with pytest.raises(SkipTest, match="something is missing: no such thing"):
+        check_run(raising(SetupError), "mine", beside=beside)
+
+
+def test_a_kernel_that_goes_wrong_in_training_fails():
+    def kernel(hidden, head, target):
+        return (hidden @ head.weight.T).log_softmax(dim=-1)  # of every token, not of the targets
+
+    broken = variant(slots=("token_logps",), loss=None, token_logps=hookimpl(lambda self: kernel))
+    with pytest.raises(AssertionError, match="its kernel returned"):
+        check_run(broken, "mine")
 
 
 def test_what_it_refuses_beforehand_is_skipped():
