@@ -13,6 +13,7 @@ from anima_core.errors import UsageError
 from anima_core.model.dtype import choose_device, choose_precision
 from anima_core.model.folder import model_folder
 from anima_core.model.resolve import resolve_model
+from anima_core.registry.attribution import attributed
 from anima_core.registry.selection import Selection, select
 from anima_core.runs.inherit import model_strategies
 from anima_core.runs.prepare import configured, read_config
@@ -76,7 +77,7 @@ def generate(
     tokenizer = selection.call("load_tokenizer", run=tokenizer_context(source, run))
     attention = selection.call("attention", run=run)
     built = build_model(source, run, selection, attention, SilentReporter())
-    with ExitStack() as stack:
+    with attributed(selection), ExitStack() as stack:
         for patch in built.patches:
             stack.enter_context(patch)
         seed_step(seed, 0, 0)

@@ -18,6 +18,7 @@ from anima_core.model.folder import model_folder
 from anima_core.model.resolve import ModelSource, resolve_model
 from anima_core.problems import Problem
 from anima_core.quiet import quiet_libraries
+from anima_core.registry.attribution import attributed
 from anima_core.registry.selection import Selection, select
 from anima_core.runs.capabilities import (
     capability_problems,
@@ -64,7 +65,8 @@ def prepare(request: RunRequest, *, reporter: Reporter) -> Prepared:
         source = resolve_model(config.model)
         strategies = inherited_strategies(source, request)
         selection = select(strategies, request.disabled, request.places)
-        return _Preparation(request, config, source, selection, reporter).prepared()
+        with attributed(selection):
+            return _Preparation(request, config, source, selection, reporter).prepared()
 
     join()
     return _with_problems_of_others(together(made))

@@ -49,7 +49,7 @@ def evaluate(
                 logps = torch.cat([module(batch, None, "logps") for batch in batches])
                 whole = join(batches)
                 rows = reference.of(whole) if reference is not None else None
-                tally.add(whole, loss(whole, logps, rows))
+                tally.add(whole, module.judge(whole, logps, rows))
             else:
                 for batch in batches:
                     rows = reference.of(batch) if reference is not None else None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
+from anima_core.contracts import LossOutput
 from anima_core.errors import SetupError
+from anima_core.registry.blame import replaced
+from anima_core.registry.globals import watched
 
 if TYPE_CHECKING:
     from anima_core.contracts import Head
@@ -69,6 +74,46 @@ def check_logps(
         where=name,
         fix="Compare it with --plain, and with --dtype float32.",
     )
+
+
+def check_output(output: object, denominators: object, name: str) -> None:
+    """Check what a loss made of a batch.
+
+    Args:
+        output: what it returned.
+        denominators: its own, of the same batch.
+        name: the loss's strategy.
+
+    Raises:
+        SetupError: it is no `LossOutput` of scalar tensors, or a total has no denominator.
+    """
+    if not isinstance(output, LossOutput):
+        raise _wrong(name, f"it returned {_words(output)}, not an anima_core.LossOutput")
+    if not isinstance(denominators, Mapping):
+        said = f"`denominators` returned {_words(denominators)}"
+        raise _wrong(name, f"its {said}, not a mapping of numbers")
+    if not output.totals:
+        raise _wrong(name, "it returned a LossOutput without a total")
+    if alone := [str(total) for total in output.totals if total not in denominators]:
+        has = ", ".join(map(str, denominators)) or "none"
+        raise _wrong(name, f"its total `{alone[0]}` has no denominator of that name (it has {has})")
+    totals: Mapping[str, object] = output.totals
+    for total, value in totals.items():
+        if not isinstance(value, torch.Tensor) or value.ndim or not value.is_floating_point():
+            raise _wrong(name, f"its total `{total}` is {_words(value)}, not a scalar tensor")
+    metrics: Mapping[str, object] = output.metrics
+    for metric, pair in metrics.items():
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise _wrong(name, f"its metric `{metric}` is {_words(pair)}, not (sum, count)")
+
+
+@contextmanager
+def changing_nothing(name: str) -> Iterator[None]:
+    """Refuse what replaces attributes of torch that every model shares, and put them back."""
+    with watched() as changed:
+        yield
+    if changed:
+        raise _wrong(name, f"it {replaced(changed)}")
 
 
 def _finite(tensor: torch.Tensor) -> bool:

@@ -6,13 +6,19 @@ gradients without a word.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
 from anima_core.attention.segments import segment_arguments
 from anima_core.model.head import backbone, head_of, unwrap
-from anima_core.training.handed import check_logps, check_wanted
+from anima_core.training.handed import (
+    changing_nothing,
+    check_logps,
+    check_output,
+    check_wanted,
+)
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
@@ -26,7 +32,8 @@ Give = Literal["loss", "logps", "targets"]
 class LogpsModule(torch.nn.Module):
     """Runs a batch of segments through a model, down to log-probs and the loss.
 
-    What the kernel and the loss's `wanted` hand over is checked once, on the first micro-batch.
+    What the kernel and the loss hand over is checked once, on the first micro-batch, and that they
+    replace nothing that other models share.
 
     Args:
         model: the adapted model.
@@ -50,6 +57,7 @@ class LogpsModule(torch.nn.Module):
         self._loss = loss
         self._names = (kernel_name, loss_name)
         self._checked: set[bool] = set()
+        self._judged = False
 
     def logps(self, batch: Batch, *, wanted: bool = True) -> torch.Tensor:
         """Log-probs at the batch's supervised positions, float32.
@@ -75,7 +83,8 @@ class LogpsModule(torch.nn.Module):
             vocab = head.weight.shape[0] if new else None
             check_wanted(target, len(batch.targets), vocab, self._names[1])
         hidden = supervised_hidden(self.model, batch)
-        logps = self._token_logps(hidden, head, target)
+        with changing_nothing(self._names[0]) if new else nullcontext():
+            logps = self._token_logps(hidden, head, target)
         if new:
             check_logps(logps, hidden, head, target, self._names[0])
             self._checked.add(asks)
@@ -92,7 +101,24 @@ class LogpsModule(torch.nn.Module):
             give: what is wanted.
         """
         logps = self.logps(batch, wanted=give != "targets")
-        return self._loss(batch, logps, reference) if give == "loss" else logps
+        return self.judge(batch, logps, reference) if give == "loss" else logps
+
+    def judge(
+        self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None
+    ) -> LossOutput:
+        """What the loss makes of a batch's log-probs.
+
+        Raises:
+            SetupError: it is not what a loss must return.
+        """
+        if self._judged:
+            return self._loss(batch, logps, reference)
+        with changing_nothing(self._names[1]):
+            output = self._loss(batch, logps, reference)
+            denominators = self._loss.denominators(batch)
+        check_output(output, denominators, self._names[1])
+        self._judged = True
+        return output
 
 
 def supervised_hidden(model: Any, batch: Batch) -> torch.Tensor:

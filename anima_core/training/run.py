@@ -17,6 +17,7 @@ from anima_core.cache import whole_folder
 from anima_core.data.batching import rows_seen
 from anima_core.errors import DivergedError, InterruptedRunError, UsageError
 from anima_core.model.folder import model_folder
+from anima_core.registry.attribution import attributed
 from anima_core.runs.folder import RunFolder, State, check_output, replaced
 from anima_core.runs.manifest import fingerprint, now, strategies_of, versions
 from anima_core.runs.prepared import Prepared
@@ -76,7 +77,7 @@ def train(prepared: Prepared, reporter: Reporter) -> RunResult:
         settle = _nothing if start or not is_main() else outer.enter_context(replaced(output))
         folder = open_run(prepared, output, model_dir, start)
         try:
-            with stop_signals() as stop, ExitStack() as patches:
+            with attributed(prepared.selection), stop_signals() as stop, ExitStack() as patches:
                 training = _Training(prepared, folder, reporter, stop, prompts, settle)
                 result = training.carry_out(start, patches)
         except BaseException as error:

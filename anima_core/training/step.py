@@ -6,6 +6,7 @@ denominator over the whole step, across micro-batches and ranks, so the cut chan
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ import torch
 from anima_core.contracts import LossOutput
 from anima_core.data.batching import micro_batches
 from anima_core.data.collate import collate
+from anima_core.errors import SetupError
 from anima_core.training.seeding import seed_step
 from anima_core.training.talk import add
 
@@ -64,7 +66,7 @@ class Tally:
 
     def loss(self, denominators: Mapping[str, float]) -> float:
         """The sum of total / denominator."""
-        return sum(total / denominators[name] for name, total in self.totals.items())
+        return sum(total / divisor(denominators, name) for name, total in self.totals.items())
 
     def means(self) -> dict[str, float]:
         """Each metric's sum / count; one that counted nothing is left out."""
@@ -84,6 +86,22 @@ def add_denominators(loss: Loss, batches: Sequence[Batch]) -> dict[str, float]:
         for name, value in loss.denominators(batch).items():
             sums[name] += value
     return dict(sums)
+
+
+def divisor(denominators: Mapping[str, float], name: str) -> float:
+    """What a total is divided by.
+
+    Raises:
+        SetupError: it is no positive number, though the loss has such a total.
+    """
+    value = denominators[name]
+    if not 0 < value < math.inf:
+        raise SetupError(
+            f"the loss has a total `{name}`, whose denominator over the whole step is {value:g}",
+            where="training",
+            fix="Raise --batch-size, or look at the weights of the data's examples.",
+        )
+    return value
 
 
 class StepRunner:
@@ -153,7 +171,7 @@ class StepRunner:
 
     def _mean(self, output: LossOutput, denominators: Mapping[str, float]) -> torch.Tensor:
         """The micro-batch's share of the step's loss; DDP averages over ranks, so times them."""
-        parts = [total / denominators[name] for name, total in output.totals.items()]
+        parts = [total / divisor(denominators, name) for name, total in output.totals.items()]
         return torch.stack(parts).sum() * self._world
 
     def _seeded(self, step: int, index: int) -> None:
@@ -189,7 +207,7 @@ class StepRunner:
         logps = torch.cat(parts).requires_grad_()
         whole = join(batches)
         rows = reference.of(whole) if reference is not None else None
-        output = self._loss(whole, logps, rows)
+        output = self._module.judge(whole, logps, rows)
         (slopes,) = torch.autograd.grad(self._mean(output, denominators), logps)
         for index, (batch, slope) in enumerate(
             zip(batches, slopes.split([len(p) for p in parts]), strict=True)

@@ -74,11 +74,16 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 @pytest.fixture
 def strategy(distribute: Callable[..., Path], seen: Seen) -> Callable[..., None]:
-    """Install a strategy: its name, the slots it answers, and its methods' source."""
+    """Install a strategy: its name, the slots it answers, and its methods' source.
 
-    def strategy(name: str, slots: tuple[str, ...], methods: str) -> None:
+    It tells what it is called with unless it is one to be called in another process.
+    """
+
+    def strategy(name: str, slots: tuple[str, ...], methods: str, *, tells: bool = True) -> None:
         body = textwrap.indent(textwrap.dedent(methods), "    ")
         source = HEAD.replace("SLOTS", repr(slots)) + body
+        if not tells:
+            source = source.replace("from seen_by_hooks import tell\n", "")
         distribute(f"third-{name}", source, {name: "Mine"}, version="1.2")
 
     return strategy

@@ -103,6 +103,12 @@ def loss(body: str, *, head: str = "", top: str = "") -> str:
     )
 
 
+def judging(body: str) -> str:
+    """A module whose loss object does this when it is called."""
+    usual = 'return anima_core.LossOutput({"total": -logps.sum()})'
+    return loss("return Sum()").replace(usual, body, 1)
+
+
 def stack(hook: str, parameters: str, body: str, *, head: str = "") -> str:
     """A module whose class stands in one stack."""
     return (
@@ -184,6 +190,47 @@ class Mine(Base):
         return []
 """
 
+LATE_MUTATING = """from torch.nn import functional
+        functional.silu = lambda x, inplace=False: x
+        return anima_core.LossOutput({"total": -logps.sum()})"""
+
+KERNEL = """
+class Mine(Base):
+    slots = ("token_logps",)
+
+    @hookimpl
+    def token_logps(self, run):
+        return lambda hidden, head, target: "log-probs"
+"""
+
+CALLBACK = """
+class Mine(Base):
+    @hookimpl
+    def callbacks(self, run):
+        from transformers import TrainerCallback
+
+        class Tracker(TrainerCallback):
+            def on_step_end(self, *args, **kwargs):
+                raise ValueError("no tracker")
+
+        return [Tracker()]
+"""
+
+STEP = """
+class Mine(Base):
+    slots = ("optimizer",)
+
+    @hookimpl
+    def optimizer(self, run, groups):
+        import torch
+
+        class Stuck(torch.optim.SGD):
+            def step(self, closure=None):
+                raise RuntimeError("no step")
+
+        return Stuck(groups, lr=run.config.learning_rate)
+"""
+
 CHATTY = "print('thank you for choosing third-chatty')\n" + "class Mine(Base):\n    pass\n"
 
 ABSENT = one("third-absent", "absent", "import a_package_that_nobody_has\n", "1.1")
@@ -235,6 +282,18 @@ DIAGNOSE_WRONG = one(
     "third-diagnose-wrong", "diagnose-wrong", stack("diagnose", "self", "return ['fine']"), "3.2"
 )
 
+LATE_LOSS = one("third-late-loss", "late-loss", judging("raise KeyError('gone')"), "5.1")
+LATE_EXIT = one("third-late-exit", "late-exit", judging("raise SystemExit(0)"), "5.2")
+LATE_OUTPUT = one("third-late-output", "late-output", judging("return -logps.sum()"), "5.3")
+LATE_TOTAL = one(
+    "third-late-total", "late-total",
+    judging("return anima_core.LossOutput({'other': -logps.sum()})"), "5.4",
+)  # fmt: skip
+LATE_MUTATION = one("third-late-mutation", "late-mutation", judging(LATE_MUTATING), "5.5")
+LATE_KERNEL = one("third-late-kernel", "late-kernel", KERNEL, "5.6")
+LATE_CALLBACK = one("third-late-callback", "late-callback", CALLBACK, "5.7")
+LATE_STEP = one("third-late-step", "late-step", STEP, "5.8")
+
 TWIN_A = one("third-twin-a", "twin", loss("return Sum()"), "4.1")
 TWIN_B = one("third-twin-b", "twin", loss("return Sum()"), "4.2")
 SHADOW = one("third-shadow", "sft", loss("return Sum()"), "4.3")
@@ -248,6 +307,9 @@ COMPANION = one(
     stack("callbacks", "self, run", "return []", head="    conflicts = ('xentropy',)\n"), "4.7",
 )  # fmt: skip
 CHATTERBOX = one("third-chatty", "chatty", CHATTY, "4.8")
+
+KILLS = one("third-kills", "kills", "import os\nos._exit(0)\n", "1.13")
+"""Ends the process that imports it, past every handler."""
 
 UNFIT = {
     ABSENT: "does not import: ModuleNotFoundError: No module named 'a_package_that_nobody_has'",
@@ -279,6 +341,18 @@ FAULTY = {
 }
 """Those whose hooks fail, and what is said of them."""
 
+LATE = {
+    LATE_LOSS: "failed: KeyError: 'gone'",
+    LATE_EXIT: "failed: SystemExit: 0",
+    LATE_OUTPUT: "it returned [] float32, not an anima_core.LossOutput",
+    LATE_TOTAL: "its total `other` has no denominator of that name (it has total)",
+    LATE_MUTATION: "it replaced torch.nn.functional.silu",
+    LATE_KERNEL: "its kernel returned a str",
+    LATE_CALLBACK: "failed: ValueError: no tracker",
+    LATE_STEP: "failed: RuntimeError: no step",
+}
+"""Those whose hooks return what fails only when it works, and what is said of them."""
+
 ILL = {
     DIAGNOSE_RAISES: "`diagnose` failed: ZeroDivisionError: division by zero",
     DIAGNOSE_WRONG: "'fine'",
@@ -288,4 +362,4 @@ ILL = {
 SOUND = (TWIN_A, TWIN_B, SHADOW, SHADOW_LORA, PATIENT, NEEDS, COMPANION, CHATTERBOX)
 """Those with nothing wrong but their company."""
 
-EVERYONE = (*UNFIT, *FAULTY, *ILL, *SOUND)
+EVERYONE = (KILLS, *UNFIT, *FAULTY, *LATE, *ILL, *SOUND)

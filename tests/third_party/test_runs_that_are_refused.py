@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 
 from .conftest import Crowd
-from .distributions import FAULTY, RESERVED, UNFIT, UPPER, ThirdParty
+from .distributions import FAULTY, LATE, RESERVED, UNFIT, UPPER, ThirdParty
 
 NAMED = {p: why for p, why in UNFIT.items() if p not in (UPPER, RESERVED)}
+
+
+def message_about(said: str, party: ThirdParty) -> str:
+    """The one message of a run that failed: whose fault it is, and never called ours."""
+    assert said.count("error:") == 1
+    assert "defect of Anima" not in said
+    message = said[said.index("error:") :]
+    assert f"{party.name} {party.version}" in message
+    return message
 
 
 def refused(crowd: Crowd, folder: Path, party: ThirdParty, *words: object, code: int) -> str:
@@ -19,12 +28,7 @@ def refused(crowd: Crowd, folder: Path, party: ThirdParty, *words: object, code:
     before = sorted(folder.rglob("*"))
     said = crowd.run(folder / "run", *(words or (f"--{name}",)), code=code)
     assert sorted(folder.rglob("*")) == before
-    assert said.count("error:") == 1
-    assert "defect" not in said
-    message = said[said.index("error:") :]
-    assert name in message
-    assert f"{party.name} {party.version}" in message
-    return message
+    return message_about(said, party)
 
 
 @pytest.mark.parametrize("party", {**NAMED, **FAULTY}, ids=lambda party: party.name)
@@ -49,3 +53,15 @@ def test_a_plan_tells_of_it_with_everything_else(crowd: Crowd, tmp_path: Path) -
     assert [p["exit_code"] for p in errors] == [4, 3]
     assert errors[0]["where"] == "loss-raises (from third-loss-raises 2.1)"
     assert "--no-plugin third-loss-raises" in errors[0]["fix"]
+
+
+@pytest.mark.parametrize("party", LATE, ids=lambda party: party.name)
+def test_one_that_fails_as_it_works(crowd: Crowd, tmp_path: Path, party: ThirdParty) -> None:
+    (name,) = party.strategies
+    said = crowd.run(tmp_path / "run", f"--{name}", code=4)
+    message = message_about(said, party)
+    assert f"{name} (from {party.name} {party.version}): {LATE[party]}" in message
+    assert "leave" in message
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["state"] == "failed"
+    assert not (tmp_path / "run" / "model").exists()

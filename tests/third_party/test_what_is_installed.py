@@ -11,6 +11,7 @@ from .distributions import (
     EVERYONE,
     FAULTY,
     ILL,
+    KILLS,
     SHADOW,
     SHADOW_LORA,
     SOUND,
@@ -20,7 +21,7 @@ from .distributions import (
     ThirdParty,
 )
 
-BROKEN = {**UNFIT, **FAULTY}
+BROKEN = {KILLS: "ended the process", **UNFIT, **FAULTY}
 
 
 @pytest.fixture(scope="module")
