@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,3 +34,10 @@ def test_two_distributions_with_one_name_are_told_apart_as_said(
         select({"focal": {}})
     chosen = select({"anima-focal:focal": {"beta": 1.5}})
     assert chosen.providers["loss"].distribution == "anima-focal"
+
+
+def test_the_states_are_those_of_the_list() -> None:
+    from anima_core.registry.catalog import STATES
+
+    table = PAGE[PAGE.index("| state |") :]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == set(STATES)
