@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,38 @@ from overlay import Overlay, make_overlay
 
 from .distributions import EVERYONE
 
-PLANNING = """
+SEVERAL = """
 import contextlib, io, json, sys
 from anima_core.cli.main import main
 
-plans = {}
+said = {}
 for label, words in json.loads(sys.argv[1]).items():
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        code = main(words)
-    assert code == 0, (label, code)
-    plans[label] = json.loads(out.getvalue())
-json.dump(plans, sys.stdout)
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            code = main(words)
+    said[label] = code, out.getvalue(), err.getvalue()
+json.dump(said, sys.stdout)
 """
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a command.
+
+    Attributes:
+        code: its exit code.
+        out, err: what it wrote, each as one line.
+    """
+
+    code: int
+    out: str
+    err: str
+
+    @classmethod
+    def of(cls, code: int, out: str, err: str) -> Said:
+        """The same, refused where a traceback was shown."""
+        assert "Traceback" not in out + err
+        return cls(code, " ".join(out.split()), " ".join(err.split()))
 
 
 @dataclass(frozen=True)
@@ -58,20 +78,30 @@ class Crowd:
         """What a command says with ``--json``; nothing else may stand on standard output."""
         return json.loads(self.anima(*words, "--json", code=code, environment=environment)[0])
 
+    def several(self, lines: Mapping[str, Sequence[object]]) -> dict[str, Said]:
+        """What came of several commands, one after another in one process: torch loads once."""
+        words = json.dumps({label: [*map(str, line)] for label, line in lines.items()})
+        done = self.overlay.run("python", "-c", SEVERAL, words, environment={"COLUMNS": "250"})
+        return {label: Said.of(*said) for label, said in json.loads(done.stdout).items()}
+
     def plans(self, lines: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Who answers which hook under each of several lines, all planned in one process."""
-        given = ["plan", str(self.model), str(self.data), "--dtype", "float32", "--json"]
-        asked = {label: [*given, *line.split()] for label, line in lines.items()}
-        done = self.overlay.run("python", "-c", PLANNING, json.dumps(asked))
+        """Who answers which hook under each of several lines."""
+        given = ("plan", self.model, self.data, "--dtype", "float32", "--json")
+        said = self.several({label: [*given, *line.split()] for label, line in lines.items()})
+        assert {each.code for each in said.values()} == {0}, said
         return {
-            label: {line["hook"]: line for line in plan["slots"]}
-            for label, plan in json.loads(done.stdout).items()
+            label: {line["hook"]: line for line in json.loads(each.out)["slots"]}
+            for label, each in said.items()
         }
+
+    def training(self, output: Path, *words: object) -> list[object]:
+        """The line that trains two steps."""
+        given = ("--steps", 2, "--batch-size", 4, "--dtype", "float32", "-o", output)
+        return ["train", self.model, self.data, *given, *words]
 
     def run(self, output: Path, *words: object, code: int = 0) -> str:
         """Two steps of training; what was said."""
-        given = ("--steps", 2, "--batch-size", 4, "--dtype", "float32", "-o", output)
-        return self.anima("train", self.model, self.data, *given, *words, code=code)[1]
+        return self.anima(*self.training(output, *words), code=code)[1]
 
 
 @pytest.fixture(scope="session")
