@@ -53,7 +53,7 @@ lint: $(VENV)/.tools ## Ruff, mypy --strict, import-linter
 
 # One thread a worker: the tests' models are too small to share.
 test: lint ## Lint, then every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # mkdocs-material prints its plans for the future at every build unless it is told not to.
 docs: $(VENV)/.tools ## Build the documentation into site/; a warning is an error
