@@ -10,13 +10,13 @@ from anima_core.config.core import CoreOptions
 from anima_core.config.requests import core_options
 from anima_core.context import RunContext
 from anima_core.errors import UsageError
+from anima_core.model.config import configured, read_config
 from anima_core.model.dtype import choose_device, choose_precision
 from anima_core.model.folder import model_folder
 from anima_core.model.resolve import resolve_model
 from anima_core.registry.attribution import attributed
 from anima_core.registry.selection import Selection, select
 from anima_core.runs.inherit import model_strategies
-from anima_core.runs.prepare import configured, read_config
 from anima_core.runs.reporter import SilentReporter
 from anima_core.runs.request import RunRequest
 from anima_core.training.build import build_model

@@ -191,11 +191,11 @@ def load_frozen(run: RunContext, source: str, *, where: str = "") -> FrozenModel
 
 def frozen_source(run: RunContext, source: str) -> tuple[ModelSource, Selection, RunContext]:
     """A model beside a run's, without its weights: where it is, who loads it, and its context."""
+    from anima_core.model.config import configured, read_config
     from anima_core.model.folder import model_folder
     from anima_core.model.resolve import resolve_model
     from anima_core.registry.selection import select
     from anima_core.runs.inherit import model_strategies
-    from anima_core.runs.prepare import configured, read_config
 
     found = resolve_model(source)
     selection = select(model_strategies(found.manifest) if found.run is not None else {})

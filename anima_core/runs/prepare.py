@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from anima_core.config.requests import core_options
 from anima_core.context import RunContext
 from anima_core.data.batching import steps_per_epoch
 from anima_core.errors import AnimaError, DataError, UsageError
+from anima_core.model.config import configured, read_config
 from anima_core.model.dtype import Precision, choose_device, choose_precision
 from anima_core.model.folder import model_folder
 from anima_core.model.resolve import ModelSource, resolve_model
@@ -39,8 +39,6 @@ from anima_core.training.ranks import device_of_rank, rank_and_world
 from anima_core.training.talk import exchange, join, together
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
     from anima_core.batch import EncodedExample
     from anima_core.data.formats import Kind
 
@@ -324,31 +322,3 @@ class _Preparation:
                 for p in self.selection.stack(hook)
             ]
         return lines
-
-
-def read_config(folder: Path, config: CoreOptions) -> PretrainedConfig:
-    """Read a model's config.
-
-    Raises:
-        UsageError: it cannot be read, or needs remote code that was not allowed.
-    """
-    from transformers import AutoConfig
-
-    try:
-        read: PretrainedConfig = AutoConfig.from_pretrained(
-            folder, trust_remote_code=config.trust_remote_code
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"the model's config cannot be read: {str(error).splitlines()[0]}",
-            where="MODEL",
-            fix="Check config.json; a model with code of its own needs --trust-remote-code.",
-        ) from error
-    return read
-
-
-def configured(run: RunContext, selection: Selection) -> RunContext:
-    """The same run with every `configure_model` applied to a copy of the model's config."""
-    config = copy.deepcopy(run.model_config)
-    selection.call_stack("configure_model", run=run, config=config)
-    return replace(run, model_config=config)
