@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
@@ -10,17 +9,17 @@ from unittest import SkipTest
 
 import torch
 
-from anima_core.contracts import Head, MemoryShape
+from anima_core.contracts import Head
 from anima_core.errors import AnimaError, DataError, SetupError
 from anima_core.hookspecs import HOOKS
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.answers import check_answer, check_record
 from anima_core.registry.globals import watched
 from anima_core.registry.load import implemented
-from anima_core.testing.data import batch_of, random_examples, write_data
+from anima_core.testing.data import batch_of, random_examples
 from anima_core.testing.instances import call, refuse
 from anima_core.testing.losses import draw_logps, draw_reference, prepared
-from anima_core.testing.tiny_runs import TinyRun, tiny_run
+from anima_core.testing.tiny_runs import TinyRun, arguments_for, tiny_run
 
 if TYPE_CHECKING:
     from anima_core.contracts import Loss
@@ -89,9 +88,7 @@ def _called(strategy: Any) -> Iterator[Called]:
 
 def _answer(strategy: Any, hook: str, tiny: TinyRun) -> object:
     """Call a hook, and use what it answers."""
-    arguments: dict[str, object] = {"run": tiny.run}
-    if hook in _ARGUMENTS:
-        arguments |= _ARGUMENTS[hook](tiny)
+    arguments = arguments_for(hook, tiny)
     method = getattr(strategy, hook)
     try:
         with quiet_libraries():
@@ -109,39 +106,6 @@ def _answer(strategy: Any, hook: str, tiny: TinyRun) -> object:
     except AnimaError as error:
         raise AssertionError(f"its hook `{hook}` failed: {error}") from error
     return answer
-
-
-def _data(tiny: TinyRun) -> dict[str, object]:
-    path = write_data(tiny.run.model_dir.parent / "data.jsonl", "completion")
-    return {"sources": [str(path)]}
-
-
-def _groups(_tiny: TinyRun) -> dict[str, object]:
-    parameter = torch.nn.Parameter(torch.ones(4, 4))
-    return {"groups": [{"params": [parameter], "weight_decay": 0.0}]}
-
-
-_SHAPE = MemoryShape(
-    parameters=100_000,
-    linear_parameters=60_000,
-    linear_shapes=((64, 64), (128, 64), (64, 128)),
-    layers=2,
-    hidden=64,
-    intermediate=128,
-    vocab=320,
-    micro_tokens=2048,
-    trainable=1_000,
-)
-
-_ARGUMENTS: dict[str, Callable[[TinyRun], dict[str, object]]] = {
-    "configure_model": lambda tiny: {"config": copy.deepcopy(tiny.run.model_config)},
-    "load_model": lambda tiny: {"config": tiny.run.model_config, "attention": tiny.attention},
-    "adapt_model": lambda tiny: {"model": tiny.make()},
-    "patch_model": lambda tiny: {"model": tiny.make()},
-    "read_data": _data,
-    "optimizer": _groups,
-    "estimate_memory": lambda _: {"shape": _SHAPE},
-}
 
 
 def _enter(patch: AbstractContextManager[None]) -> None:

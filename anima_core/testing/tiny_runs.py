@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from anima_core.quiet import quiet_libraries
 from anima_core.testing.context import run_context
+from anima_core.testing.data import write_data
 from anima_core.testing.instances import call
 from anima_core.testing.models import Family, save_tiny, tiny_model
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
     from anima_core.contracts import Attention
+
+DATA = "data.jsonl"
+"""The file of completions beside the model's folder."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +54,76 @@ def tiny_run(
         core: core options of the run, by field name.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = save_tiny(Path(name) / "model", family)
-        config = AutoConfig.from_pretrained(folder)
-        run = run_context(
-            **{"model": str(folder), **core},
-            model_dir=folder,
-            model_config=config,
-            run_dir=Path(name) / "run",
-        )
-        attention = core_attention(run)
+        yield tiny_run_in(Path(name), family, load, **core)
 
-        def make() -> PreTrainedModel:
-            if load is None:
-                return tiny_model(family)
-            with quiet_libraries():
-                model = call(load, run=run, config=run.model_config, attention=attention)
-            assert isinstance(model, PreTrainedModel), f"load_model returned {model!r}"
-            return model
 
-        yield TinyRun(run, attention, make)
+def tiny_run_in(
+    place: Path,
+    family: Family = "llama",
+    load: Callable[..., PreTrainedModel] | None = None,
+    **core: Any,
+) -> TinyRun:
+    """The same in a folder that stays, with data; what lies there already is used again.
+
+    Args:
+        place: the folder.
+        family, load, core: as in `tiny_run`; also ``strategies``, as in `run_context`.
+    """
+    folder = place / "model"
+    if not folder.exists():
+        save_tiny(folder, family)
+        write_data(place / DATA, "completion")
+    run = run_context(
+        **{"model": str(folder), **core},
+        model_dir=folder,
+        model_config=AutoConfig.from_pretrained(folder),
+        run_dir=place / "run",
+    )
+    attention = core_attention(run)
+
+    def make() -> PreTrainedModel:
+        if load is None:
+            return tiny_model(family)
+        with quiet_libraries():
+            model = call(load, run=run, config=run.model_config, attention=attention)
+        assert isinstance(model, PreTrainedModel), f"load_model returned {model!r}"
+        return model
+
+    return TinyRun(run, attention, make)
+
+
+def arguments_for(hook: str, tiny: TinyRun) -> dict[str, object]:
+    """Everything that a hook is offered."""
+    return {"run": tiny.run, **(_ARGUMENTS[hook](tiny) if hook in _ARGUMENTS else {})}
+
+
+def _data(tiny: TinyRun) -> dict[str, object]:
+    return {"sources": [str(tiny.run.model_dir.parent / DATA)]}
+
+
+def _groups(_tiny: TinyRun) -> dict[str, object]:
+    parameter = torch.nn.Parameter(torch.ones(4, 4))
+    return {"groups": [{"params": [parameter], "weight_decay": 0.0}]}
+
+
+def _shape(tiny: TinyRun) -> dict[str, object]:
+    from anima_core.runs.memory import memory_shape
+
+    return {"shape": memory_shape(tiny.run)}
+
+
+_ARGUMENTS: Mapping[str, Callable[[TinyRun], dict[str, object]]] = {
+    "configure_model": lambda tiny: {"config": copy.deepcopy(tiny.run.model_config)},
+    "load_model": lambda tiny: {
+        "config": copy.deepcopy(tiny.run.model_config),
+        "attention": tiny.attention,
+    },
+    "adapt_model": lambda tiny: {"model": tiny.make()},
+    "patch_model": lambda tiny: {"model": tiny.make()},
+    "read_data": _data,
+    "optimizer": _groups,
+    "estimate_memory": _shape,
+}
 
 
 def core_attention(run: RunContext) -> Attention:
