@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dialogues import decoded, runs, say
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken, PreTrainedTokenizerFast
 
-from anima_core.batch import TokenSegment
 from anima_core.data.chat import Renderer
 from anima_core.data.chosen_template import known_templates, use_template
 from anima_core.data.formats import Example
@@ -85,30 +85,8 @@ def with_template(
     return tokenizer
 
 
-def say(*turns: str) -> tuple[dict[str, Any], ...]:
-    names = {"u": "user", "a": "assistant", "s": "system"}
-    return tuple({"role": names[t[0]], "content": t[2:]} for t in turns)
-
-
 def completion(*turns: str, **more: Any) -> Example:
     return Example(say(*turns), "messages", file="x.jsonl", line=7, **more)
-
-
-def decoded(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=False))
-
-
-def runs(tokenizer: PreTrainedTokenizerFast, segment: TokenSegment) -> list[str]:
-    """The decoded runs of supervised tokens."""
-    out: list[list[int]] = []
-    before = False
-    for token, wanted in zip(segment.ids, segment.supervised, strict=True):
-        if wanted and not before:
-            out.append([])
-        if wanted:
-            out[-1].append(token)
-        before = wanted
-    return [decoded(tokenizer, ids) for ids in out]
 
 
 def text_of(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:

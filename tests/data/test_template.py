@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from dialogues import decoded, runs, say
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from anima_core.batch import Role, TokenSegment
+from anima_core.batch import Role
 from anima_core.data.chat import Renderer
 from anima_core.data.formats import Example
 from anima_core.data.template import encode_completion, encode_preference, prompt_ids
@@ -28,11 +29,6 @@ END = {  # what closes a turn, and what closes the last one
 }
 
 
-def say(*turns: str) -> tuple[dict[str, str], ...]:
-    names = {"u": "user", "a": "assistant", "s": "system"}
-    return tuple({"role": names[t[0]], "content": t[2:]} for t in turns)
-
-
 def completion(*turns: str) -> Example:
     return Example(say(*turns), "messages", file="x.jsonl", line=7)
 
@@ -41,23 +37,6 @@ def preference(prompt: Sequence[str], chosen: str, rejected: str) -> Example:
     return Example(
         say(*prompt), "preference", say(f"a:{chosen}"), say(f"a:{rejected}"), file="x.jsonl", line=7
     )
-
-
-def decoded(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=False))
-
-
-def runs(tokenizer: PreTrainedTokenizerFast, segment: TokenSegment) -> list[str]:
-    """The decoded runs of supervised tokens."""
-    out: list[list[int]] = []
-    before = False
-    for token, wanted in zip(segment.ids, segment.supervised, strict=True):
-        if wanted:
-            if not before:
-                out.append([])
-            out[-1].append(token)
-        before = wanted
-    return [decoded(tokenizer, ids) for ids in out]
 
 
 def without(text: str, style: str) -> str:
