@@ -22,6 +22,9 @@ class NoOptions(Options):
 
 OptionsClass = type[Options]
 
+GIVES = ("logps", "topk")
+"""What a `token_logps` strategy's kernel can hand a loss, and does when its class does not say."""
+
 
 class Strategy(Protocol):
     """What an entry point in the group ``anima.strategies`` resolves to: a class.

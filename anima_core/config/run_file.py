@@ -11,7 +11,7 @@ import yaml
 from anima_core.config.core import CoreOptions
 from anima_core.config.paths import anchored, anchored_option, home_expanded
 from anima_core.errors import UsageError
-from anima_core.registry.names import did_you_mean, kebab, snake, split_reference
+from anima_core.registry.names import canonical_reference, did_you_mean, snake, split_reference
 from anima_core.runs.request import RunRequest
 
 STRATEGIES = "strategies"
@@ -81,18 +81,12 @@ def _strategies(value: Any, file: Path, lines: Lines, folder: Path) -> dict[str,
             raise UsageError(
                 f"`{key}` holds {options!r}; its options were expected, by name", where=place
             )
-        name = reference(str(key))
+        name = canonical_reference(str(key))
         if name in strategies:
             raise UsageError(f"the strategy `{name}` stands here twice", where=place)
         given = {snake(str(k)): v for k, v in (options or {}).items() if v is not None}
         strategies[name] = {k: anchored_option(v, folder) for k, v in given.items()}
     return strategies
-
-
-def reference(key: str) -> str:
-    """A strategy's key in a run file as the registry knows it: kebab-case, ``dist:`` kept."""
-    distribution, name = split_reference(key)
-    return f"{distribution}:{kebab(name)}" if distribution else kebab(name)
 
 
 def _parse(file: Path) -> tuple[dict[str, Any], Lines]:

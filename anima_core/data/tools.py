@@ -27,12 +27,18 @@ def tools_of(record: Record) -> tuple[Mapping[str, Any], ...]:
 
 
 def _function(record: Record, field: str, tool: Any) -> Mapping[str, Any]:
-    if isinstance(tool, Mapping) and "function" not in tool and "name" in tool:
-        tool = {"type": "function", "function": tool}
-    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return dict(_whole(record, field, tool))
+
+
+def _whole(record: Record, field: str, given: Any) -> Mapping[str, Any]:
+    """A tool or a call as an object with a ``function``, which may stand there by itself."""
+    if isinstance(given, Mapping) and "function" not in given and "name" in given:
+        given = {"type": "function", "function": given}
+    function = given.get("function") if isinstance(given, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise bad_field(record, field, shown(tool), "an object with a function and its name")
-    return dict(tool)
+        raise bad_field(record, field, shown(given), "an object with a function and its name")
+    whole: Mapping[str, Any] = given
+    return whole
 
 
 def calls_of(record: Record, field: str, value: Any) -> list[dict[str, Any]]:
@@ -50,18 +56,15 @@ def calls_of(record: Record, field: str, value: Any) -> list[dict[str, Any]]:
 
 
 def _call(record: Record, field: str, call: Any) -> dict[str, Any]:
-    if isinstance(call, Mapping) and "function" not in call and "name" in call:
-        call = {"type": "function", "function": call}
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise bad_field(record, field, shown(call), "an object with a function and its name")
+    whole = _whole(record, field, call)
+    function = whole["function"]
     place = f"{field}.function.arguments"
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         arguments = _parsed(record, place, arguments) if arguments.strip() else {}
     if not isinstance(arguments, Mapping | None):
         raise bad_field(record, place, shown(arguments), "an object")
-    return {**call, "function": {**function, "arguments": dict(arguments or {})}}
+    return {**whole, "function": {**function, "arguments": dict(arguments or {})}}
 
 
 def _parsed(record: Record, field: str, value: str) -> Any:

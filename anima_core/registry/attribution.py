@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from traceback import walk_tb
-from typing import TYPE_CHECKING
 
 from anima_core.errors import AnimaError
-from anima_core.registry.blame import FaultError, described, way_out
+from anima_core.registry.blame import described
 from anima_core.registry.names import CORE_DISTRIBUTION
-
-if TYPE_CHECKING:
-    from anima_core.registry.selection import Provider, Selection
+from anima_core.registry.selection import Provider, Selection, fault_of
 
 
 @contextmanager
@@ -33,8 +30,7 @@ def attributed(selection: Selection) -> Iterator[None]:
         found = None if _out_of_memory(error) else culprit(error, selection.members)
         if found is None:
             raise
-        fix = way_out(found.distribution, "" if found.default else found.strategy)
-        raise FaultError(f"failed: {described(error)}", where=str(found), fix=fix) from error
+        raise fault_of(found)(f"failed: {described(error)}") from error
 
 
 def culprit(error: BaseException, members: Sequence[Provider]) -> Provider | None:

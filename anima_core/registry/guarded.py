@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import cast
 
 from anima_core.contracts import Record
 from anima_core.errors import AnimaError
 from anima_core.registry.answers import check_record
-from anima_core.registry.blame import carefully, described, off_stdout, quietly, replaced
+from anima_core.registry.blame import carefully, quietly, replaced
 from anima_core.registry.globals import watched
 
 Fault = Callable[[str], Exception]
 """Makes the error to raise of what is to be said of a strategy's hook."""
+
+_END = object()
 
 
 class GuardedPatch(AbstractContextManager[None]):
@@ -61,26 +64,10 @@ def guarded_records(records: Iterable[Record], fault: Fault) -> Iterator[Record]
             shares.
     """
     with watched() as changed:
-        inner = _began(records, fault)
-        while True:
-            try:
-                with off_stdout():
-                    record = next(inner)
-            except StopIteration:
-                break
-            except AnimaError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise fault(f"failed: {described(error)}") from error
+        inner = quietly(lambda: iter(records), fault)
+        while (record := quietly(lambda: next(inner, _END), fault)) is not _END:
             if problem := check_record(record):
                 raise fault(problem)
-            yield record
+            yield cast("Record", record)
     if changed:
         raise fault(replaced(changed))
-
-
-def _began(records: Iterable[Record], fault: Fault) -> Iterator[Record]:
-    try:
-        return iter(records)
-    except TypeError as error:
-        raise fault(f"failed: {described(error)}") from error

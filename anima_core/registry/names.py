@@ -37,6 +37,12 @@ def split_reference(reference: str) -> tuple[str, str]:
     return (normalized_distribution(distribution) if colon else "", kebab(name))
 
 
+def canonical_reference(reference: str) -> str:
+    """``name`` or ``dist:name`` in its one spelling: kebab-case, ``dist:`` kept."""
+    distribution, name = split_reference(reference)
+    return f"{distribution}:{name}" if distribution else name
+
+
 def nearest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """The candidates most like a word that was not understood, best first.
 

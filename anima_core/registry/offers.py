@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from anima_core.errors import UsageError
 from anima_core.registry.names import (
     CORE_DISTRIBUTION,
+    canonical_reference,
     did_you_mean,
     is_kebab,
     kebab,
@@ -123,7 +124,7 @@ def find_offer(reference: str, offered: Sequence[Offer]) -> Offer:
             + ", or leave one out with --no-plugin",
         )
     if not found:
-        raise _unknown(distribution, name, named, offered)
+        raise _unknown(canonical_reference(reference), named, offered)
     if refusal(found[0]):
         raise _unfit(found[0], f"--{name}")
     return found[0]
@@ -152,31 +153,25 @@ def _unfit(offer: Offer, where: str) -> UsageError:
     return UsageError(f"{what}: {refusal(offer)}", where=where)
 
 
-def _unknown(
-    distribution: str, name: str, named: Sequence[Offer], offered: Sequence[Offer]
-) -> UsageError:
+def _unknown(reference: str, named: Sequence[Offer], offered: Sequence[Offer]) -> UsageError:
+    from anima_core.registry.known import not_installed
+
+    distribution, name = split_reference(reference)
     if named:
         has = ", ".join(f"{o.distribution} {o.version}" for o in named)
         return UsageError(
-            f"{distribution} does not offer {name}; {has} does",
-            where=f"--{distribution}:{name}",
+            f"{distribution} does not offer {name}; {has} does", where=f"--{reference}"
         )
-    if error := unfit_name(f"{distribution}:{name}" if distribution else name, f"--{name}"):
+    where = f"--{name}"
+    error = unfit_name(reference, where) or left_out(name, where) or not_installed(reference, where)
+    if error is not None:
         return error
-    if error := left_out(name, f"--{name}") or _published(distribution, name):
-        return error
-    hint = did_you_mean(f"--{name}", (f"--{o.name}" for o in offered))
+    hint = did_you_mean(where, (f"--{o.name}" for o in offered))
     return UsageError(
         "no installed distribution offers this strategy",
-        where=f"--{name}",
+        where=where,
         fix=hint or "see `anima plugins list`",
     )
-
-
-def _published(distribution: str, name: str) -> UsageError | None:
-    from anima_core.registry.known import not_installed
-
-    return not_installed(f"{distribution}:{name}" if distribution else name, f"--{name}")
 
 
 def left_out(name: str, where: str) -> UsageError | None:

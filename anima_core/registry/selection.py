@@ -12,7 +12,7 @@ from anima_core.registry.blame import FaultError, carefully, way_out
 from anima_core.registry.company import answers, check_company, refuse_missing, refuse_repeats
 from anima_core.registry.guarded import GuardedPatch, guarded_records
 from anima_core.registry.load import implemented, load_strategy
-from anima_core.registry.names import CORE_DISTRIBUTION, split_reference
+from anima_core.registry.names import CORE_DISTRIBUTION, canonical_reference
 from anima_core.registry.offers import Offer, find_offer, offers
 from anima_core.registry.options import build_options
 
@@ -155,8 +155,7 @@ def select(
         built = build_options(offer.name, cls.Options, requested[reference], places)
         members.append(_provider(offer, cls, built, default=False))
         options[offer.name] = built
-        distribution, name = split_reference(reference)
-        by_reference[f"{distribution}:{name}" if distribution else name] = built
+        by_reference[canonical_reference(reference)] = built
     providers = answers(members)
     for slot in _slots():
         if slot not in providers:

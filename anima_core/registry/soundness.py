@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from anima_core.registry.names import did_you_mean
+from anima_core.strategy import GIVES
 from anima_core.version import __version__
 
 MARK = "anima_impl"
@@ -169,7 +170,6 @@ def _check_parameters(
 
 _RATES = {"learning_rate": "loss", "learning_rate_scale": "adapt_model"}
 _SWITCHES = {"trains_base": "adapt_model", "loads_quantized": "load_model"}
-_NEEDS = ("logps", "topk")
 
 
 def _check_extras(cls: type) -> Iterator[str]:
@@ -184,8 +184,8 @@ def _check_extras(cls: type) -> Iterator[str]:
         if value is not None and not isinstance(value, bool):
             yield f"its `{name}` is not a bool but {value!r}"
     gives = getattr(cls, "gives", None)
-    if gives is not None and not (_names(gives) and gives and set(gives) <= set(_NEEDS)):
-        yield f"its `gives` is not a tuple of {' and '.join(_NEEDS)} but {gives!r}"
+    if gives is not None and not (_names(gives) and gives and set(gives) <= set(GIVES)):
+        yield f"its `gives` is not a tuple of {' and '.join(GIVES)} but {gives!r}"
     hardware = getattr(cls, "hardware", "")
     if not isinstance(hardware, str) or "\n" in hardware:
         yield f"its `hardware` is not one line of text but {hardware!r}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from anima_core.errors import UsageError
 from anima_core.problems import Problem
+from anima_core.strategy import GIVES
 from anima_core.training.ranks import sharding_asked
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from anima_core.context import RunContext
     from anima_core.contracts import Attention, Loss
     from anima_core.registry.selection import Selection
-
-GIVES = ("logps", "topk")
-"""What a `token_logps` strategy's kernel gives when its class does not say."""
 
 
 def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> list[Problem]:

@@ -8,6 +8,7 @@ from typing import Any
 from unittest import SkipTest
 
 from anima_core.errors import AnimaError, SetupError
+from anima_core.strategy import GIVES
 
 EVERY = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gpt2")
 """Every family of `anima_core.testing.models`, which imports torch."""
@@ -123,7 +124,7 @@ def _token_logps(strategy: Any) -> None:
     from anima_core.testing.kernels import check_token_logps
 
     run = _asked(strategy)
-    several = "topk" in getattr(type(strategy), "gives", ("topk",))
+    several = "topk" in getattr(type(strategy), "gives", GIVES)
     with _fitting():
         kernel = call(strategy.token_logps, run=run)
         for dtype in (torch.float32, torch.bfloat16):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anima_core.config.paths import home_expanded
 from anima_core.errors import UsageError
 from anima_core.registry.names import CORE_DISTRIBUTION, did_you_mean, normalized_distribution
 from anima_core.registry.offers import offers
@@ -45,7 +46,7 @@ def find_targets(target: str | None, disabled: Sequence[str]) -> list[Target]:
     is_path = os.sep in target or target in (".", "..")
     if name in installed and not is_path:
         return [installed[name]]
-    folder = Path(target).expanduser()
+    folder = home_expanded(target)
     if folder.is_dir():
         project = read_project(folder)
         return [Target(project.name, project.version, project)]

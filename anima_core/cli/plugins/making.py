@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from anima_core.config.paths import home_expanded
 from anima_core.scaffold.kinds import hook_of
 from anima_core.scaffold.names import check_name
 from anima_core.scaffold.render import rendered
@@ -24,7 +25,7 @@ def new_plugin(name: str, slot: str, into: Path) -> int:
         UsageError: the name or the slot is not fit, or something is at its place.
     """
     hook = hook_of(slot)
-    target = into.expanduser() / name
+    target = home_expanded(into) / name
     names = check_name(name, hook)
     check_place(target)
     contents = rendered(names, hook)
