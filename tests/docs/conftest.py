@@ -1,8 +1,9 @@
-"""The documentation's tests import their helpers from this folder."""
+"""The documentation's tests import their helpers from this folder, and what makes the pages."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path += [str(HERE), str(HERE.parents[1] / "docs" / "hooks")]
