@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anima_core.runs.plan import DataSummary
 
 SHOWN = 8
-"""How many unread fields, and kinds of bad records, a note names."""
+"""How many unread fields, and placeholders, a note names."""
 
 
 def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -93,9 +93,8 @@ def _counted(names: Mapping[str, int]) -> str:
 
 
 def _bad(summary: DataSummary) -> str:
-    """What was left out as unusable: the numbers, and the first places."""
-    kinds = "; ".join(f"{count:,} × {kind}" for kind, count in _most(summary.bad_kinds))
-    head = f"{summary.bad:,} records cannot be used and were left out: {kinds}"
+    """What was left out as unusable: of each kind the number and the places."""
+    head = f"{summary.bad:,} records cannot be used and were left out"
     return "\n  ".join([head, *summary.bad_records])
 
 

@@ -129,7 +129,7 @@ def _read(file: str) -> Iterator[Record]:
             line = record.line
             yield record
     except DataError as error:
-        fix = "\n  ".join(filter(None, [error.fix, "nothing behind that place was read"]))
+        fix = "\n".join(filter(None, [error.fix, "nothing behind that place was read"]))
         yield Record({}, file, line + 1, DataError(error.what, where=error.where, fix=fix))
 
 

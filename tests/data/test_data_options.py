@@ -57,7 +57,8 @@ def test_without_the_columns_the_error_says_which(plan: Plan, tmp_path: Path) ->
     (problem,) = problems(told, "error")
     assert "20 of 20 records cannot be used" in problem
     assert "--columns prompt=question --columns completion=answer" in problem
-    assert "--skip-bad-records" in problem
+    assert "20 × found the fields question, answer" in problem
+    assert "data.jsonl:1-20" in problem
 
 
 def test_a_fraction_and_data_to_evaluate_on(plan: Plan, tmp_path: Path) -> None:
@@ -145,7 +146,8 @@ def test_the_files_that_need_a_word(plan: Plan) -> None:
     (problem,) = problems(told, "error")  # one of them has two answers in a row
     assert code == 3
     assert "longchat_topics.json:20 (record number)" in problem
-    assert "--skip-bad-records" in problem
+    assert "20 × found the fields question, answer" in problem
+    assert "data.jsonl:1-20" in problem
     code, told = plan(SHARED / "longchat_topics.json", *mapped, "--skip-bad-records")
     assert (code, told["data"]["formats"]) == (0, {"user-assistant": 157})
     code, told = plan(SHARED / "longchat_topics.json", *mapped, "--format", "text")

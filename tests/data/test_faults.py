@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerFast
 
 from anima_core.contracts import Record
 from anima_core.data.dataset import load_dataset
-from anima_core.data.faults import SHOWN, Faults, kind_of
+from anima_core.data.faults import KINDS, OTHER, SHOWN, Faults, kind_of
 from anima_core.data.handling import Handling
 from anima_core.data.notes import data_notes
+from anima_core.data.places import KEPT, Places
 from anima_core.errors import DataError
 
 Make = Callable[..., PreTrainedTokenizerFast]
@@ -64,16 +65,14 @@ def test_fifty_bad_among_thousands_are_told_in_one_error(make_tokenizer: Make) -
     error = caught.value
     assert error.exit_code == 3
     assert error.where == "x.jsonl"
-    head, *lines = error.what.splitlines()
+    head, *lines = [line.strip() for line in error.what.splitlines()]
     assert head == "50 of 5,000 records cannot be used"
-    named = [line.strip() for line in lines[:SHOWN]]
-    assert [line.split(": ")[0] for line in named] == [
-        f"x.jsonl:{line}" for line in range(100, 2001, 100)
-    ]
-    assert lines[SHOWN].strip() == "and 30 more"
-    assert lines[SHOWN + 1].count("5 × ") == len(BROKEN)
-    assert "5 × malformed JSON: expected a comma" in lines[SHOWN + 1]
-    assert "mend the line" in error.fix
+    assert sum(line.startswith("5 × ") for line in lines) == len(BROKEN)
+    places = lines[lines.index("5 × malformed JSON: expected a comma") + 1]
+    assert places == "x.jsonl:900, 1900, 2900, 3900, 4900"
+    assert "mend the line" in lines
+    told = [int(n) for line in lines if line[:8] == "x.jsonl:" for n in line[8:].split(", ")]
+    assert sorted(told) == list(range(100, 5001, 100))
     assert "--skip-bad-records" in error.fix
 
 
@@ -84,12 +83,11 @@ def test_bad_records_left_out_are_counted_and_listed(make_tokenizer: Make) -> No
     assert summary.bad == 50
     assert sum(summary.bad_kinds.values()) == 50
     assert len(summary.bad_kinds) == len(BROKEN)
-    assert len(summary.bad_records) == SHOWN + 1
+    assert sum(line.startswith("5 × ") for line in summary.bad_records) == len(BROKEN)
     assert summary.formats == {"prompt-completion": 4950}
     (note,) = data_notes(summary, tokenizer)
-    assert note.startswith("50 records cannot be used and were left out: 5 × ")
-    assert "x.jsonl:100: " in note
-    assert note.endswith("and 30 more")
+    assert note.startswith("50 records cannot be used and were left out")
+    assert "x.jsonl:100, 1100, 2100, 3100, 4100" in note
 
 
 def test_what_the_template_refuses_is_a_fault_of_its_record(make_tokenizer: Make) -> None:
@@ -99,7 +97,8 @@ def test_what_the_template_refuses_is_a_fault_of_its_record(make_tokenizer: Make
     examples, summary = load(iter(records), tokenizer, skip=True)
     assert [example.line for example in examples] == [1]
     assert summary.formats == {"prompt-completion": 1}
-    assert summary.bad_records[0].startswith("x.jsonl:2: the chat template of")
+    assert summary.bad_records[0].startswith("1 × the chat template of")
+    assert summary.bad_records[1].strip() == "x.jsonl:2"
 
 
 def test_a_single_fault_is_the_error_itself(make_tokenizer: Make) -> None:
@@ -146,6 +145,10 @@ def test_an_excerpt_and_a_list_of_what_was_expected_are_no_part_of_a_kind() -> N
     assert kind_of("found the fields a, expected one of: b; c") == "found the fields a"
 
 
+def test_the_order_of_fields_makes_no_kind() -> None:
+    assert kind_of("found the fields b, a") == kind_of("found the fields a, b, expected one of: c")
+
+
 def test_fields_make_kinds_of_their_own() -> None:
     assert kind_of("field 'prompt': found nothing") != kind_of("field 'output': found nothing")
 
@@ -154,4 +157,37 @@ def test_many_kinds_are_cut_short() -> None:
     faults = Faults()
     for name in "abcdefghijklmnopqrstuvwxyz":
         faults.add(DataError(f"field {name!r}: found nothing", where=f"x:{ord(name)}"))
-    assert faults.counted()[-1] == "6 of other kinds"
+    assert len(faults.counted()) == SHOWN + 1
+    assert faults.counted()[-1] == faults.listed()[-1] == "6 of other kinds"
+
+
+def test_kinds_without_end_take_bounded_memory() -> None:
+    faults = Faults()
+    for number in range(3 * KINDS):
+        faults.add(DataError(f"field 'f{number}': found nothing", where=f"x.jsonl:{number}"))
+    assert (faults.total, len(faults.kinds)) == (3 * KINDS, KINDS + 1)
+    assert faults.kinds[OTHER] == 2 * KINDS
+
+
+def test_places_are_told_in_few_words() -> None:
+    places = Places()
+    for where in ("a.jsonl:3", "a.jsonl:4", "a.jsonl:5", "a.jsonl:9:2", "b.json:1 (record number)"):
+        places.add(where)
+    places.add("b.json:2 (record number)")
+    places.add("c.txt")
+    assert str(places) == "a.jsonl:3-5, 9:2; b.json: record 1-2; c.txt"
+    for line in range(0, 20 * KEPT, 10):
+        places.add(f"d.jsonl:{line}")
+    assert places.total == 7 + 2 * KEPT
+    assert str(places).endswith(f" and {2 * KEPT - KEPT + 4:,} more")
+
+
+def test_faults_of_parts_are_those_of_the_whole() -> None:
+    whole, first, second = Faults(), Faults(), Faults()
+    for number in range(300):
+        fault = DataError(f"field {number % 7!r}: found nothing", where=f"x.jsonl:{number * 2}")
+        whole.add(fault)
+        (first if number < 123 else second).add(fault)
+    first.merge(second)
+    assert first.listed() == whole.listed()
+    assert (first.total, first.kinds) == (whole.total, whole.kinds)
