@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from anima_core.batch import EncodedExample
 from anima_core.contracts import Record
+from anima_core.data.encoder import AT_ONCE, Encoder
 from anima_core.data.formats import Kind
 from anima_core.data.handling import Handling
-from anima_core.data.intake import Intake, chunks
-from anima_core.data.overlong import Fitted, fit
 from anima_core.data.selection import drawn, hold_out
+from anima_core.data.tally import Tally
 from anima_core.errors import DataError
 from anima_core.runs.plan import DataSummary
 
@@ -59,47 +60,66 @@ def load_dataset(
         SetupError: the tokenizer cannot be used.
         UsageError: there is no such format or field, or the loss learns from another kind.
     """
-    intake = Intake(tokenizer, kind, handling)
+    encoder = Encoder(tokenizer, kind, handling, limit, overlong)
+    tally = Tally()
+    kept: list[EncodedExample] = []
     try:
         for chunk in chunks(records):
-            intake.take(chunk)
+            encoded = encoder.encode(chunk)
+            kept += encoded.examples
+            tally.merge(encoded.tally)
             if progress:
                 progress(len(chunk))
     except DataError as error:  # a source that cannot be read on; a bad record is no such thing
-        if handling.skip_bad_records or not intake.faults.total:
+        if handling.skip_bad_records or not tally.faults.total:
             raise
-        intake.faults.add(error)
-    intake.columns.refuse_missing(", ".join(sources))
-    if intake.faults.total and not handling.skip_bad_records:
-        raise intake.faults.refusal(sources, intake.records)
-    long_enough = [e for e in intake.encoded if e.longest >= handling.min_length]
-    short = len(intake.encoded) - len(long_enough)
-    fitted = fit(long_enough, limit, overlong)
-    if not fitted.examples:
-        raise _nothing(sources, intake, short, fitted)
-    examples = drawn(fitted.examples, handling.max_examples, handling.seed)
+        tally.faults.add(error)
+    encoder.columns.refuse_missing(tally.columns, ", ".join(sources))
+    if tally.faults.total and not handling.skip_bad_records:
+        raise tally.faults.refusal(sources, tally.records)
+    if refusal := tally.lengths.refusal(limit, overlong):
+        raise refusal
+    if not kept:
+        raise _nothing(sources, tally)
+    examples = drawn(kept, handling.max_examples, handling.seed)
     return examples, DataSummary(
         sources=tuple(sources),
         kind=kind,
         **counts(examples),
         limit=limit,
-        overlong=fitted.overlong,
-        dropped=fitted.dropped,
-        truncated=fitted.truncated,
-        unsupervised=intake.unsupervised,
-        formats=dict(+intake.formats),
-        unread_fields=tuple(intake.unread),
-        replaced_fields=tuple(intake.columns.hidden),
-        remarks=dict(intake.remarks),
-        placeholders=dict(intake.placeholders.open),
-        filled=dict(intake.placeholders.filled),
-        short=short,
-        split=fitted.split,
-        not_drawn=len(fitted.examples) - len(examples),
-        bad=intake.faults.total,
-        bad_records=tuple(intake.faults.listed()),
-        bad_kinds=dict(intake.faults.kinds),
+        overlong=tally.lengths.overlong,
+        dropped=tally.lengths.dropped,
+        truncated=tally.lengths.truncated,
+        unsupervised=tally.unsupervised,
+        formats=dict(+tally.formats),
+        unread_fields=tuple(tally.unread),
+        replaced_fields=tuple(tally.columns.hidden),
+        remarks=dict(tally.remarks),
+        placeholders=dict(tally.placeholders.open),
+        filled=dict(tally.placeholders.filled),
+        short=tally.short,
+        split=tally.lengths.split,
+        not_drawn=len(kept) - len(examples),
+        bad=tally.faults.total,
+        bad_records=tuple(tally.faults.listed()),
+        bad_kinds=dict(tally.faults.kinds),
     )
+
+
+def chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Some records at a time; those before a failure come before it is raised."""
+    stream = iter(records)
+    while True:
+        chunk: list[Record] = []
+        try:
+            chunk.extend(islice(stream, AT_ONCE))
+        except DataError:
+            if chunk:
+                yield chunk
+            raise
+        if not chunk:
+            return
+        yield chunk
 
 
 def parted(
@@ -144,20 +164,20 @@ def fingerprint(examples: Iterable[EncodedExample]) -> str:
     return digest.hexdigest()
 
 
-def _nothing(sources: Sequence[str], intake: Intake, short: int, fitted: Fitted) -> DataError:
+def _nothing(sources: Sequence[str], tally: Tally) -> DataError:
     why = []
-    if intake.faults.total:
-        why.append(f"{intake.faults.total} cannot be used ({intake.faults.counted()[0]})")
-    if intake.unsupervised:
-        why.append(f"{intake.unsupervised} have nothing to learn from (equal answers)")
-    if short:
-        why.append(f"{short} are too short")
-    if fitted.dropped:
-        why.append(f"{fitted.dropped} are too long")
+    if tally.faults.total:
+        why.append(f"{tally.faults.total} cannot be used ({tally.faults.counted()[0]})")
+    if tally.unsupervised:
+        why.append(f"{tally.unsupervised} have nothing to learn from (equal answers)")
+    if tally.short:
+        why.append(f"{tally.short} are too short")
+    if tally.lengths.dropped:
+        why.append(f"{tally.lengths.dropped} are too long")
     because = f": {' and '.join(why)}" if why else ""
-    fix = "lower --min-length" if short else "give data with something to learn"
+    fix = "lower --min-length" if tally.short else "give data with something to learn"
     return DataError(
-        f"no trainable example among {intake.records} records{because}",
+        f"no trainable example among {tally.records} records{because}",
         where=", ".join(sources),
-        fix="raise --max-length" if fitted.dropped else fix,
+        fix="raise --max-length" if tally.lengths.dropped else fix,
     )

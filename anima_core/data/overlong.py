@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from anima_core.batch import EncodedExample, TokenSegment
@@ -17,59 +18,112 @@ SHOWN = 3
 """How many places an error names."""
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Examples within the limit, and what it took.
+@dataclass
+class Lengths:
+    """How the examples of a data set stand to the limit, and what it took to bring them there.
 
     Attributes:
-        examples: those that are left, in order.
         overlong: how many were over the limit.
         dropped: how many of those were left out.
         truncated: how many of those were cut.
         split: how many of those were laid out as several.
+        refused: how many of those may be neither; see `refusal`.
+        first: file and line of the first ones refused, at most `SHOWN`.
+        longest: tokens of the longest one refused.
+        plain: whether all that were refused are plain text.
+        all: tokens of every example, in order, where some may be refused.
     """
 
-    examples: list[EncodedExample]
     overlong: int = 0
     dropped: int = 0
     truncated: int = 0
     split: int = 0
+    refused: int = 0
+    first: list[tuple[str, int]] = field(default_factory=list)
+    longest: int = 0
+    plain: bool = True
+    all: array[int] = field(default_factory=lambda: array("I"))
+
+    def refuse(self, example: EncodedExample) -> None:
+        """Note an example that is over the limit and may not be made shorter or left out."""
+        self.refused += 1
+        self.longest = max(self.longest, example.longest)
+        self.plain = self.plain and is_plain(example)
+        if len(self.first) < SHOWN:
+            self.first.append((example.file, example.line))
+
+    def merge(self, later: Lengths) -> None:
+        """Take in the lengths of the examples that follow."""
+        self.overlong += later.overlong
+        self.dropped += later.dropped
+        self.truncated += later.truncated
+        self.split += later.split
+        self.refused += later.refused
+        self.first = [*self.first, *later.first][:SHOWN]
+        self.longest = max(self.longest, later.longest)
+        self.plain = self.plain and later.plain
+        self.all.extend(later.all)
+
+    def refusal(self, limit: int, mode: Overlong) -> DataError | None:
+        """The error for examples that may not be made shorter or left out; None without any.
+
+        It says how many there are, which limits would keep them, and where the first ones are.
+        """
+        if not self.refused:
+            return None
+        count = len(self.all)
+        most = sorted(self.all)[-(-95 * count // 100) - 1]
+        places = ", ".join(place(file, line) for file, line in self.first)
+        more = f" and {self.refused - SHOWN} more" if self.refused > SHOWN else ""
+        keeps = (
+            "" if most <= limit or most >= self.longest else f", --max-length {most} 95% of them"
+        )
+        whole = " and are no plain text, which alone can be split" if mode == "split" else ""
+        parts = ", --overlong split lays plain text out as several" if self.plain else ""
+        return DataError(
+            f"{self.refused} of {count} examples are longer than {limit} tokens{whole} "
+            f"(the longest has {self.longest}): {places}{more}",
+            where="--max-length" if mode == "error" else "--overlong split",
+            fix=f"--max-length {self.longest} keeps all{keeps}; --overlong drop leaves the long "
+            f"ones out, --overlong truncate cuts their context from the left{parts}",
+        )
 
 
-def fit(examples: Sequence[EncodedExample], limit: int, mode: Overlong) -> Fitted:
+def fit(
+    examples: Sequence[EncodedExample], limit: int, mode: Overlong, lengths: Lengths
+) -> list[EncodedExample]:
     """Bring examples within a limit.
 
     Args:
-        examples: encoded examples.
+        examples: some encoded examples.
         limit: tokens of the longest sequence allowed; a continuation counts with its parent.
         mode: ``error`` refuses, ``drop`` leaves overlong examples out, ``truncate`` cuts their
             context from the left and drops those whose answer alone is too long, ``split`` lays
             plain text out as several examples and refuses others.
+        lengths: counts what becomes of them, and notes those refused.
 
-    Raises:
-        DataError: some are over the limit and `mode` is ``error``, or ``split`` and they are no
-            plain text; it says how many, which limits would keep them, and where the first ones
-            are.
+    Returns:
+        Those that are left, in order; what was refused is not among them.
     """
-    over = [example for example in examples if example.longest > limit]
-    if not over:
-        return Fitted(list(examples))
-    whole = [example for example in over if mode == "split" and not is_plain(example)]
-    if mode == "error" or whole:
-        raise _refusal(examples, whole or over, limit, mode)
     kept: list[EncodedExample] = []
-    truncated = 0
     for example in examples:
+        if mode in ("error", "split"):
+            lengths.all.append(example.longest)
         if example.longest <= limit:
             kept.append(example)
-        elif mode == "split":
+            continue
+        lengths.overlong += 1
+        if mode == "split" and is_plain(example):
             kept += split(example, limit)
+            lengths.split += 1
+        elif mode in ("error", "split"):
+            lengths.refuse(example)
         elif mode == "truncate" and (cut := truncate(example, limit)) is not None:
             kept.append(cut)
-            truncated += 1
-    if mode == "split":
-        return Fitted(kept, len(over), split=len(over))
-    return Fitted(kept, len(over), len(over) - truncated, truncated)
+            lengths.truncated += 1
+        else:
+            lengths.dropped += 1
+    return kept
 
 
 def is_plain(example: EncodedExample) -> bool:
@@ -133,23 +187,3 @@ def _last_answer(segment: TokenSegment) -> int:
     while at and segment.supervised[at - 1]:
         at -= 1
     return at
-
-
-def _refusal(
-    examples: Sequence[EncodedExample], over: Sequence[EncodedExample], limit: int, mode: Overlong
-) -> DataError:
-    lengths = sorted(example.longest for example in examples)
-    longest = max(example.longest for example in over)
-    most = lengths[-(-95 * len(lengths) // 100) - 1]
-    places = ", ".join(place(e.file, e.line) for e in over[:SHOWN])
-    more = f" and {len(over) - SHOWN} more" if len(over) > SHOWN else ""
-    keeps = "" if most <= limit or most >= longest else f", --max-length {most} 95% of them"
-    whole = " and are no plain text, which alone can be split" if mode == "split" else ""
-    parts = ", --overlong split lays plain text out as several" if all(map(is_plain, over)) else ""
-    return DataError(
-        f"{len(over)} of {len(examples)} examples are longer than {limit} tokens{whole} "
-        f"(the longest has {longest}): {places}{more}",
-        where="--max-length" if mode == "error" else "--overlong split",
-        fix=f"--max-length {longest} keeps all{keeps}; --overlong drop leaves the long ones "
-        f"out, --overlong truncate cuts their context from the left{parts}",
-    )

@@ -17,7 +17,7 @@ from anima_core.data.dataset import load_dataset
 from anima_core.data.formats import Example
 from anima_core.data.handling import Handling, handling_of
 from anima_core.data.notes import data_notes, data_warnings, idle_problems
-from anima_core.data.placeholders import Placeholders
+from anima_core.data.placeholders import Named, Placeholders
 from anima_core.errors import DataError, UsageError
 
 Make = Callable[..., PreTrainedTokenizerFast]
@@ -133,7 +133,7 @@ def test_every_part_of_an_example_is_filled() -> None:
         (said("assistant", "c {{a}}"),),
         text="{{a}}",
     )
-    filled = Placeholders({"a": "A"}).fill(example)
+    filled = Placeholders({"a": "A"}).fill(example, Named())
     assert filled.messages[0]["content"] == "A"
     assert filled.chosen[0]["content"] == "b A"
     assert filled.rejected[0]["content"] == "c A"

@@ -198,13 +198,6 @@ def test_the_hash_sees_all_that_training_sees(make_tokenizer: Make) -> None:
     assert len(hashes) == len(changed) + 2
 
 
-def test_token_ids_share_their_objects(make_tokenizer: Make) -> None:
-    examples, _ = load(make_tokenizer(), many(50))
-    ids = [i for e in examples for s in e.segments for i in s.ids if i > 256]
-    assert ids
-    assert len({id(i) for i in ids}) == len(set(ids))
-
-
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not here")
 @pytest.mark.parametrize(

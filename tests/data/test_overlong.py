@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
-from anima_core.data.overlong import fit, truncate
+from anima_core.data.overlong import Lengths, fit, truncate
 from anima_core.errors import DataError
 
 
@@ -97,34 +97,46 @@ def test_truncation_keeps_the_last_answer(mask: str, limit: int) -> None:
 def test_nothing_over_the_limit_changes_nothing() -> None:
     examples = [completion("..x"), completion(".x")]
     for mode in ("error", "drop", "truncate"):
-        fitted = fit(examples, 3, mode)
-        assert fitted.examples == examples
-        assert (fitted.overlong, fitted.dropped, fitted.truncated) == (0, 0, 0)
+        lengths = Lengths()
+        assert fit(examples, 3, mode, lengths) == examples
+        assert (lengths.overlong, lengths.dropped, lengths.truncated) == (0, 0, 0)
+        assert lengths.refusal(3, mode) is None
 
 
 def test_drop_and_truncate_count() -> None:
     examples = [completion("..x"), completion("....x"), completion(".xxxx"), completion(".x")]
-    dropped = fit(examples, 3, "drop")
-    assert dropped.examples == [examples[0], examples[3]]
+    dropped, cut = Lengths(), Lengths()
+    assert fit(examples, 3, "drop", dropped) == [examples[0], examples[3]]
     assert (dropped.overlong, dropped.dropped, dropped.truncated) == (2, 2, 0)
-    cut = fit(examples, 3, "truncate")
-    assert [shape(e) for e in cut.examples] == ["..x", "..x", ".x"]
+    assert [shape(e) for e in fit(examples, 3, "truncate", cut)] == ["..x", "..x", ".x"]
     assert (cut.overlong, cut.dropped, cut.truncated) == (2, 1, 1)
 
 
-def test_the_error_says_which_limits_would_do() -> None:
+def refusal(examples: list[EncodedExample], limit: int, parts: int = 1) -> DataError:
+    """The error for all of them, found in some parts one after the other."""
+    lengths = Lengths()
+    for part in range(parts):
+        later = Lengths()
+        size = -(-len(examples) // parts)
+        fit(examples[part * size : (part + 1) * size], limit, "error", later)
+        lengths.merge(later)
+    error = lengths.refusal(limit, "error")
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize("parts", [1, 7])
+def test_the_error_says_which_limits_would_do(parts: int) -> None:
     lengths = [4] * 60 + [7] * 35 + [20, 30, 40, 50, 60]
     examples = [completion("." * (n - 1) + "x", line) for line, n in enumerate(lengths, 1)]
-    with pytest.raises(DataError) as caught:
-        fit(examples, 5, "error")
-    assert "40 of 100 examples are longer than 5 tokens (the longest has 60)" in caught.value.what
-    assert "a.jsonl:61, a.jsonl:62, a.jsonl:63 and 37 more" in caught.value.what
-    assert "--max-length 60 keeps all, --max-length 7 95% of them" in caught.value.fix
+    error = refusal(examples, 5, parts)
+    assert "40 of 100 examples are longer than 5 tokens (the longest has 60)" in error.what
+    assert "a.jsonl:61, a.jsonl:62, a.jsonl:63 and 37 more" in error.what
+    assert "--max-length 60 keeps all, --max-length 7 95% of them" in error.fix
 
 
 def test_a_limit_that_keeps_95_percent_already_is_not_named() -> None:
     examples = [completion("..x")] * 99 + [completion("...x")]
-    with pytest.raises(DataError) as caught:
-        fit(examples, 3, "error")
-    assert "1 of 100" in caught.value.what
-    assert "95%" not in caught.value.fix
+    error = refusal(examples, 3)
+    assert "1 of 100" in error.what
+    assert "95%" not in error.fix

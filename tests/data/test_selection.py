@@ -16,7 +16,7 @@ from anima_core.data.dataset import fingerprint, load_dataset, parted
 from anima_core.data.formats import Example
 from anima_core.data.handling import Handling
 from anima_core.data.notes import data_notes
-from anima_core.data.overlong import fit, split
+from anima_core.data.overlong import Lengths, fit, split
 from anima_core.data.selection import drawn, group_of, hold_out
 from anima_core.errors import DataError
 
@@ -119,16 +119,21 @@ def test_every_token_of_a_split_text_is_learnt_once(size: int, limit: int) -> No
 def test_only_plain_text_is_split() -> None:
     context = TokenSegment(tuple(range(9)), (False,) * 5 + (True,) * 4)
     dialogue = EncodedExample((context,), file="a.jsonl", line=3)
-    fitted = fit([example(1, size=9), example(2, 2, size=3)], 4, "split")
-    assert [len(e.segments[0].ids) for e in fitted.examples] == [4, 4, 3, 3]
-    assert (fitted.overlong, fitted.split, fitted.dropped, fitted.truncated) == (1, 1, 0, 0)
-    with pytest.raises(DataError, match="no plain text, which alone can be split") as caught:
-        fit([example(1, size=9), dialogue], 4, "split")
-    assert "1 of 2" in caught.value.what
-    assert "a.jsonl:3" in caught.value.what
-    with pytest.raises(DataError) as caught:
-        fit([example(1, size=9)], 4, "error")
-    assert "--overlong split" in caught.value.fix
+    lengths = Lengths()
+    kept = fit([example(1, size=9), example(2, 2, size=3)], 4, "split", lengths)
+    assert [len(e.segments[0].ids) for e in kept] == [4, 4, 3, 3]
+    assert (lengths.overlong, lengths.split, lengths.dropped, lengths.truncated) == (1, 1, 0, 0)
+    mixed, text = Lengths(), Lengths()
+    fit([example(1, size=9), dialogue], 4, "split", mixed)
+    error = mixed.refusal(4, "split")
+    assert error is not None
+    assert "no plain text, which alone can be split" in error.what
+    assert "1 of 2" in error.what
+    assert "a.jsonl:3" in error.what
+    fit([example(1, size=9)], 4, "error", text)
+    error = text.refusal(4, "error")
+    assert error is not None
+    assert "--overlong split" in error.fix
 
 
 def test_long_text_is_split_and_counted(make_tokenizer: Make) -> None:
