@@ -51,12 +51,14 @@ class TokenSegment:
         supervised: for each token, whether it is a target (the model is taught to predict it).
         role: what the segment is to its example.
         parent: index, within the example, of the segment that it continues, or -1.
+        weights: for each token, its weight in the loss, beside the example's; empty means all 1.
     """
 
     ids: tuple[int, ...]
     supervised: tuple[bool, ...]
     role: Role = Role.COMPLETION
     parent: int = -1
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
