@@ -48,12 +48,12 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
         notes.append(f"{summary.unsupervised} examples were left out: nothing to learn from")
     notes += [f"{count:,} records: {remark}" for remark, count in summary.remarks.items()]
     if summary.filled:
-        notes.append(f"placeholders were filled: {_counted(summary.filled)}")
+        notes.append(f"placeholders were filled: {counted(summary.filled)}")
     if summary.replaced_fields:
         names = ", ".join(summary.replaced_fields)
         notes.append(f"--columns took other columns in the place of the records' own {names}")
     if summary.unread_fields:
-        notes.append(_unread(summary.unread_fields))
+        notes.append(unread_note(summary.unread_fields))
     if not tokenizer.chat_template:
         notes.append(PLAIN_NOTE)
     return notes
@@ -66,7 +66,7 @@ def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
     name = next(iter(summary.placeholders))
     return [
         (
-            f"placeholders would be learnt as they stand: {_counted(summary.placeholders)}",
+            f"placeholders would be learnt as they stand: {counted(summary.placeholders)}",
             f"Fill each with --fill {name}=VALUE.",
         )
     ]
@@ -86,7 +86,7 @@ def idle_problems(summary: DataSummary, config: CoreOptions) -> list[Problem]:
     return found
 
 
-def _counted(names: Mapping[str, int]) -> str:
+def counted(names: Mapping[str, int]) -> str:
     """Placeholders with the number of examples that have them."""
     shown = [f"{{{{{name}}}}} in {count:,} examples" for name, count in _most(names)]
     return ", ".join(shown)
@@ -105,7 +105,7 @@ def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return [*ordered[:SHOWN], *([("others", rest)] if rest else [])]
 
 
-def _unread(fields: Sequence[str]) -> str:
+def unread_note(fields: Sequence[str]) -> str:
     """Which fields say nothing to any format; a misspelt one would be lost without a word."""
     told = []
     for name in fields[:SHOWN]:

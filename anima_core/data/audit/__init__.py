@@ -1,0 +1,1 @@
+"""What a data set would teach a model, looked at before a weight is read."""

@@ -1,0 +1,102 @@
+"""What is kept of every example: some 70 bytes of numbers, never its text."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anima_core.batch import EncodedExample, Role, TokenSegment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Rows = NDArray[Any]
+
+ROW = np.dtype(
+    [
+        ("tokens", "i4"),
+        ("longest", "i4"),
+        ("supervised", "i4"),
+        ("chosen", "i4"),
+        ("rejected", "i4"),
+        ("file", "i4"),
+        ("line", "i8"),
+        ("digest", "u8"),
+        ("prompt", "u8"),
+        ("answer", "u8"),
+        ("pair", "u8"),
+        ("label", "i1"),
+    ]
+)
+"""One example.
+
+``tokens``, ``longest``, ``supervised``: as `EncodedExample` has them. ``chosen``, ``rejected``:
+targets of a pair's two answers. ``file``: index into the list of files. ``digest``: hash of ids
+and masks. ``prompt``: the example's group, which examples that ask the same share. ``answer``:
+hash of the targets' ids (of a pair: of the better answer's). ``pair``: hash of a pair in which
+the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without.
+"""
+
+_WORD = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def row_of(example: EncodedExample, file: int, label: bool | None = None) -> tuple[int, ...]:
+    """An example as a row of `ROW`.
+
+    Args:
+        example: the example.
+        file: index of its file.
+        label: the verdict on it, where it has one.
+    """
+    segments = example.segments
+    pair = len(segments) == 3
+    better = segments[1] if pair else segments[0]
+    swapped = chosen = rejected = 0
+    if pair:
+        prompt, *answers = segments
+        own = [_hash([prompt, answer]) for answer in answers]
+        swapped = (own[0] + own[1]) & _WORD
+        chosen, rejected = (sum(answer.supervised) for answer in answers)
+    return (
+        example.tokens,
+        example.longest,
+        example.supervised,
+        chosen,
+        rejected,
+        file,
+        example.line,
+        _hash(segments),
+        example.group,
+        hash_ids(targets(better)),
+        swapped,
+        -1 if label is None else int(label),
+    )
+
+
+def targets(segment: TokenSegment) -> list[int]:
+    """The ids of a segment's targets."""
+    return [index for index, wanted in zip(segment.ids, segment.supervised, strict=True) if wanted]
+
+
+def answers_of(example: EncodedExample) -> tuple[TokenSegment, ...]:
+    """The segments that hold answers."""
+    return tuple(s for s in example.segments if s.role != Role.PROMPT)
+
+
+def hash_ids(ids: Iterable[int]) -> int:
+    """64 bits that stand for a sequence of ids."""
+    digest = hashlib.blake2b(array("I", ids).tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _hash(segments: Sequence[TokenSegment]) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for segment in segments:
+        digest.update(b"%d;" % len(segment.ids))
+        digest.update(array("I", segment.ids).tobytes())
+        digest.update(bytes(segment.supervised))
+    return int.from_bytes(digest.digest(), "little")
