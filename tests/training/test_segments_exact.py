@@ -108,7 +108,7 @@ def test_dpo_with_a_shared_prompt_equals_whole_sequences(family: str) -> None:
             for _, ids, mask in sequences(example):
                 known[tuple(ids)] = sequence_logps(start, ids, mask)
                 rows.append(known[tuple(ids)])
-    loss = dpo.DpoLoss(beta=0.1)
+    loss = dpo.DpoLoss()
     batch = collate(examples, range(4))
     output = LogpsModule(packed, plain_logps, loss)(batch, torch.cat(rows))
     mine = output.totals["dpo"] / loss.denominators(batch)["dpo"]

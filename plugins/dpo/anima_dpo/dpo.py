@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anima_core import hookimpl
+from anima_dpo.checks import lonely, problems
 from anima_dpo.options import DpoOptions
 
 if TYPE_CHECKING:
-    from anima_core import Loss, RunContext
+    from collections.abc import Sequence
+
+    from anima_core import Loss, Problem, RunContext
 
 
 class Dpo:
     """Learn from pairs of a better and a worse answer, without a reward model."""
 
     api = 1
-    summary = "Direct Preference Optimisation (Rafailov et al. 2023)"
+    summary = "Direct Preference Optimisation (Rafailov et al. 2023) and its family of losses"
     slots = ("loss",)
     requires: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
@@ -29,8 +32,13 @@ class Dpo:
         self.options = options
 
     @hookimpl
-    def loss(self, run: RunContext) -> Loss:  # noqa: ARG002
-        """The DPO loss with these options."""
-        from anima_dpo.loss import DpoLoss
+    def validate(self, run: RunContext) -> Sequence[Problem]:
+        """Refuse options that contradict each other or would do nothing."""
+        return [*problems(self.options), *lonely(self.options, run.config.batch_size)]
 
-        return DpoLoss(beta=self.options.beta, label_smoothing=self.options.label_smoothing)
+    @hookimpl
+    def loss(self, run: RunContext) -> Loss:  # noqa: ARG002
+        """The loss with these options."""
+        from anima_dpo.loss import make_loss
+
+        return make_loss(self.options)

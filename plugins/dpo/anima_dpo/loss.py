@@ -1,51 +1,75 @@
-"""The DPO loss over the log-probabilities of chosen and rejected answers."""
+"""The loss of ``--dpo``: what its options select, over the log-probs of a batch of pairs."""
 
 from __future__ import annotations
 
-import torch
-from torch.nn.functional import logsigmoid
+from typing import Literal
 
-from anima_core import AnimaError, Batch, DataError, Loss, LossOutput, Role
+import torch
+
+from anima_core import AnimaError, Batch, Loss, LossOutput, Role
+from anima_dpo.facts import FACTS
+from anima_dpo.losses import BY_PAIR, BY_STEP
+from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
+from anima_dpo.options import DpoOptions
+from anima_dpo.pairs import Knobs, Pairs, pairs_of
+from anima_dpo.running import RunningMean
+from anima_dpo.tokens import lengths, likelihood_weights
+
+Means = dict[str, tuple[float | torch.Tensor, float | torch.Tensor]]
+
+
+def make_loss(options: DpoOptions) -> DpoLoss:
+    """The loss that the options describe: one with state where they need it."""
+    keeps_mean = "bco_pair" in options.loss and options.bco_shift
+    return ShiftedDpoLoss(options) if keeps_mean else DpoLoss(options)
 
 
 class DpoLoss(Loss):
-    """Direct Preference Optimisation (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
+    """One or several preference losses, added up by their weights.
 
-    For a prompt x with a chosen answer w and a rejected answer l::
+    What they look at is the implicit reward of an answer (Rafailov et al. 2023, arXiv:2305.18290,
+    eq. 5), where an answer's log-prob is the sum over its tokens::
 
-        r(y) = beta * (log pi(y|x) - log pi_ref(y|x))               implicit reward, eq. 5
-        loss = -(1 - e) * logsigmoid(r(w) - r(l)) - e * logsigmoid(r(l) - r(w))
+        r(y) = beta * s(y)          s(y) = log pi(y|x) - log pi_ref(y|x)
 
-    where e is the label smoothing (conservative DPO: Mitchell 2023, "A note on DPO with noisy
-    preferences & relationship to IPO"). An answer's log-prob is the sum over its tokens.
+    What a loss makes of the rewards stands with its function in `anima_dpo.losses`; what options
+    make of s, in `anima_dpo.divergences` and `anima_dpo.tokens`.
 
     Args:
-        beta: how strongly the model is held to its reference, > 0.
-        label_smoothing: probability that a label is wrong, in [0, 0.5).
+        options: which losses, and how they are set; plain DPO when None. With ``bco_pair`` the
+            shift of its rewards is 0: see `make_loss`.
     """
 
     data = "preference"
-    scope = "example"
     needs = "logps"
-    uses_reference = True
+    scope: Literal["example", "step"] = "example"
+    uses_reference: bool = True
 
-    def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0) -> None:
-        self.beta = beta
-        self.label_smoothing = label_smoothing
+    def __init__(self, options: DpoOptions | None = None) -> None:
+        self.options = options or DpoOptions()
+        facts = [FACTS[name] for name in self.options.loss]
+        self.uses_reference = any(fact.compares for fact in facts)
+        if any(fact.sorts for fact in facts):
+            self.scope = "step"
 
     def denominators(self, batch: Batch) -> dict[str, float]:
-        """The pairs, each counted by its weight.
+        """What is a mean over pairs is divided by their weights, ``sft`` by the chosen tokens'.
 
         Raises:
             DataError: an example has no supervised token in one of its answers.
         """
-        _require_pairs(batch)
-        return {"dpo": float(batch.weights.double().sum())}
+        lengths(batch)
+        below = {}
+        if self.uses_reference or self.options.rpo_alpha is not None:
+            below["dpo"] = float(batch.weights.double().sum())
+        if "sft" in self.options.loss:
+            below["sft"] = sft_denominator(batch)
+        return below
 
     def __call__(
         self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None = None
     ) -> LossOutput:
-        """The weighted sum of the pairs' losses, and what happened to their rewards.
+        """The weighted sums of the losses, and what happened to the pairs' rewards.
 
         Args:
             batch: preference pairs: each example has chosen and rejected tokens as targets.
@@ -53,52 +77,138 @@ class DpoLoss(Loss):
             reference: the same under the model as training started, ``[S]``.
 
         Returns:
-            The total ``dpo``, and metrics that are plain means over pairs: rewards in units of
-            beta times nats, log-probs in nats an answer, accuracy as the share of pairs with a
-            margin above 0, where a tie counts half.
+            The totals ``dpo`` (means over pairs) and ``sft`` (a mean over tokens), and metrics
+            that are plain means over pairs: rewards in units of beta times nats, log-probs in
+            nats an answer, accuracy as the share of pairs with a margin above 0, where a tie
+            counts half. Of several losses each has its own, unweighted, as ``loss_…``.
 
         Raises:
             AnimaError: `reference` is missing or of another shape.
             DataError: an example has no supervised token in one of its answers.
         """
-        if reference is None:
-            raise AnimaError("DPO needs the reference model's log-probs", where="dpo")
-        if reference.shape != logps.shape:
-            raise AnimaError(
-                f"{reference.numel()} reference log-probs for {logps.numel()} targets", where="dpo"
-            )
-        _require_pairs(batch)
-        # The difference is taken token by token, before the sums: an answer's log-prob is in the
-        # hundreds while its change is near 0, and float32 would lose the change in the sums.
-        gain = logps - reference.to(logps.dtype)
-        chosen = self.beta * batch.per_example(gain, Role.CHOSEN)
-        rejected = self.beta * batch.per_example(gain, Role.REJECTED)
-        margin = chosen - rejected
-        right, wrong = -logsigmoid(margin), -logsigmoid(-margin)
-        pairs = (1 - self.label_smoothing) * right + self.label_smoothing * wrong
-        total = (batch.weights.to(pairs.dtype) * pairs).sum()
-        spoken = logps.detach()
-        means = {
-            "rewards_chosen": chosen,
-            "rewards_rejected": rejected,
-            "margin": margin,
-            "accuracy": (margin.sign() + 1) / 2,
-            "logps_chosen": batch.per_example(spoken, Role.CHOSEN),
-            "logps_rejected": batch.per_example(spoken, Role.REJECTED),
-        }
-        metrics = {name: (v.detach().sum(), float(batch.examples)) for name, v in means.items()}
-        return LossOutput(totals={"dpo": total}, metrics=metrics)
+        counts = lengths(batch)
+        terms: dict[str, torch.Tensor] = {}
+        metrics: Means = {}
+        if self.uses_reference:
+            pairs = pairs_of(batch, logps, _checked(logps, reference), counts, self.options)
+            terms |= self._compare(pairs, self._pair_weights(batch, logps, counts))
+            metrics |= _rewards(pairs, self.options.beta)
+            self._remember(pairs, logps.requires_grad)
+        if "sft" in self.options.loss:
+            terms["sft"] = sft(batch, logps)
+        if self.options.rpo_alpha is not None:
+            nll = rpo(batch, logps, counts[0])
+            terms["rpo"] = (batch.weights.to(nll.dtype) * nll).sum()
+        metrics |= _spoken(batch, logps)
+        if len(terms) > 1:
+            metrics |= self._parts(batch, terms)
+        return LossOutput(self._totals(terms), metrics)
+
+    def _knobs(self) -> Knobs:
+        options = self.options
+        return Knobs(options.beta, options.label_smoothing, options.discopop_tau)
+
+    def _remember(self, pairs: Pairs, training: bool) -> None:
+        """Note what later steps depend on: nothing."""
+
+    def _pair_weights(
+        self, batch: Batch, logps: torch.Tensor, counts: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        weights = batch.weights.to(logps.dtype)
+        return weights * likelihood_weights(batch, logps, *counts) if self.options.wpo else weights
+
+    def _compare(self, pairs: Pairs, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The weighted sum over pairs of each loss that compares answers."""
+        knobs = self._knobs()
+        sums = {}
+        for name in self.options.loss:
+            if name in BY_PAIR:
+                sums[str(name)] = (weights * BY_PAIR[name](pairs, knobs)).sum()
+            elif name in BY_STEP:
+                sums[str(name)] = BY_STEP[name](pairs, knobs)
+        return sums
+
+    def _totals(self, terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The terms times their weights, those with one denominator added up."""
+        factors: dict[str, float] = {str(name): w for name, w in self.options.terms.items()}
+        if self.options.rpo_alpha is not None:
+            factors["rpo"] = self.options.rpo_alpha
+        totals: dict[str, torch.Tensor] = {}
+        for name, term in terms.items():
+            total, part = _total_of(name), factors[name] * term
+            totals[total] = totals[total] + part if total in totals else part
+        return totals
+
+    def _parts(self, batch: Batch, terms: dict[str, torch.Tensor]) -> Means:
+        below = self.denominators(batch)
+        return {f"loss_{n}": (term.detach(), below[_total_of(n)]) for n, term in terms.items()}
 
 
-def _require_pairs(batch: Batch) -> None:
-    """Refuse an example whose chosen or rejected answer has nothing to learn from."""
-    ones = torch.ones_like(batch.targets, dtype=torch.float32)
-    for role in (Role.CHOSEN, Role.REJECTED):
-        empty = (batch.per_example(ones, role) == 0).nonzero().flatten().tolist()
-        if empty:
-            rows = ", ".join(str(batch.rows[index] + 1) for index in empty[:5])
-            raise DataError(
-                f"no token of the {role.name.lower()} answer is a target in example {rows}",
-                where="dpo",
-                fix="Give every pair a chosen and a rejected answer that fit --max-length.",
-            )
+class ShiftedDpoLoss(DpoLoss):
+    """`DpoLoss` with the reward shift of ``bco_pair`` (Jung et al. 2024, arXiv:2404.04656).
+
+    The shift is the mean reward of all answers of the steps before this one, so that it is the
+    same for every micro-batch of a step; in the first step, where every reward is 0, it is 0.
+    """
+
+    scope = "step"
+
+    def __init__(self, options: DpoOptions | None = None) -> None:
+        super().__init__(options)
+        self.scope = "step"
+        self._rewards = RunningMean()
+
+    def state_dict(self) -> dict[str, float]:
+        """The mean of the rewards so far."""
+        return self._rewards.state_dict()
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from a `state_dict`."""
+        self._rewards.load_state_dict(state)
+
+    def _knobs(self) -> Knobs:
+        options = self.options
+        shift = self._rewards.value
+        return Knobs(options.beta, options.label_smoothing, options.discopop_tau, shift)
+
+    def _remember(self, pairs: Pairs, training: bool) -> None:
+        """Add a step's rewards; an evaluation, without a gradient, leaves no trace."""
+        if not training:
+            return
+        weights = pairs.weights.double()
+        both = (pairs.chosen.detach() + pairs.rejected.detach()).double() / 2
+        total = self.options.beta * (weights * both).sum()
+        self._rewards.add(float(total), float(weights.sum()))
+
+
+def _total_of(term: str) -> str:
+    """The total, and so the denominator, that a term belongs to."""
+    return "sft" if term == "sft" else "dpo"
+
+
+def _checked(logps: torch.Tensor, reference: torch.Tensor | None) -> torch.Tensor:
+    if reference is None:
+        raise AnimaError("DPO needs the reference model's log-probs", where="dpo")
+    if reference.shape != logps.shape:
+        raise AnimaError(
+            f"{reference.numel()} reference log-probs for {logps.numel()} targets", where="dpo"
+        )
+    return reference
+
+
+def _rewards(pairs: Pairs, beta: float) -> Means:
+    chosen, rejected = beta * pairs.chosen.detach(), beta * pairs.rejected.detach()
+    margin = chosen - rejected
+    accuracy = (margin.sign() + 1) / 2
+    means = {"rewards_chosen": chosen, "rewards_rejected": rejected, "margin": margin}
+    return _means(means | {"accuracy": accuracy})
+
+
+def _spoken(batch: Batch, logps: torch.Tensor) -> Means:
+    spoken = logps.detach()
+    roles = {"logps_chosen": Role.CHOSEN, "logps_rejected": Role.REJECTED}
+    return _means({name: batch.per_example(spoken, role) for name, role in roles.items()})
+
+
+def _means(values: dict[str, torch.Tensor]) -> Means:
+    return {name: (value.sum(), float(len(value))) for name, value in values.items()}

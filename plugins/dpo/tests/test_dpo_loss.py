@@ -8,6 +8,7 @@ import random
 import pytest
 import torch
 from anima_dpo.loss import DpoLoss
+from anima_dpo.options import DpoOptions
 
 from anima_core import AnimaError, DataError, EncodedExample, Role, TokenSegment
 from anima_core.testing import (
@@ -89,7 +90,7 @@ def test_agrees_with_the_textbook(beta, smooth):
     expected, chosen, rejected = textbook(
         *square.policy, square.reference, square.ids, square.masks, weights, beta, smooth
     )
-    loss = DpoLoss(beta=beta, label_smoothing=smooth)
+    loss = DpoLoss(DpoOptions(beta=beta, label_smoothing=smooth))
     out = loss(batch, square.flat(square.policy), square.flat(square.reference))
 
     torch.testing.assert_close(out.totals["dpo"], expected)
@@ -122,7 +123,7 @@ def test_log_probs_of_the_answers_are_reported():
 def test_starts_at_ln_2_exactly(smooth):
     batch = batch_of(random_examples("preference", 5, seed=1, vocab=VOCAB))
     logps = -100 * torch.rand(len(batch.targets), generator=torch.Generator().manual_seed(0))
-    loss = DpoLoss(beta=0.3, label_smoothing=smooth)
+    loss = DpoLoss(DpoOptions(beta=0.3, label_smoothing=smooth))
     out = loss(batch, logps, logps.clone())
     mean = float(out.totals["dpo"]) / loss.denominators(batch)["dpo"]
     assert mean == pytest.approx(math.log(2), rel=1e-6)
@@ -133,12 +134,12 @@ def test_starts_at_ln_2_exactly(smooth):
 @pytest.mark.parametrize("smooth", [0.0, 0.1])
 def test_gradient_is_the_finite_difference(smooth):
     batch = batch_of(random_examples("preference", 4, seed=2, vocab=VOCAB, weighted=True))
-    check_gradient(DpoLoss(beta=0.5, label_smoothing=smooth), batch)
+    check_gradient(DpoLoss(DpoOptions(beta=0.5, label_smoothing=smooth)), batch)
 
 
 def test_micro_batches_change_nothing():
     examples = random_examples("preference", 7, seed=5, vocab=VOCAB, weighted=True)
-    check_micro_batch_invariance(DpoLoss(beta=0.2, label_smoothing=0.1), examples)
+    check_micro_batch_invariance(DpoLoss(DpoOptions(beta=0.2, label_smoothing=0.1)), examples)
 
 
 def test_a_small_change_of_long_answers_survives_float32():
@@ -147,7 +148,7 @@ def test_a_small_change_of_long_answers_survives_float32():
     reference = torch.full((2 * length,), -7.3)
     logps = reference.clone()
     logps[:length] += 2.0**-20
-    margin = DpoLoss(beta=1.0)(batch, logps, reference).metrics["margin"][0]
+    margin = DpoLoss(DpoOptions(beta=1.0))(batch, logps, reference).metrics["margin"][0]
     exact = (logps.double() - reference.double())[:length].sum()
     assert float(margin) == pytest.approx(float(exact), rel=1e-4)
 
@@ -155,7 +156,7 @@ def test_a_small_change_of_long_answers_survives_float32():
 def test_extreme_margins_stay_finite():
     batch = batch_of([pair(chosen=1, rejected=1)])
     logps = torch.tensor([-1e4, 0.0], requires_grad=True)
-    total = DpoLoss(beta=1.0)(batch, logps, torch.zeros(2)).totals["dpo"]
+    total = DpoLoss(DpoOptions(beta=1.0))(batch, logps, torch.zeros(2)).totals["dpo"]
     total.backward()
     assert total.item() == pytest.approx(1e4)
     assert logps.grad is not None
@@ -170,7 +171,7 @@ def test_a_weight_counts_an_example_as_often():
     for example in once:
         logps[example] = [-random_logps.random() for _ in range(example.supervised)]
         reference[example] = [-random_logps.random() for _ in range(example.supervised)]
-    loss = DpoLoss(beta=0.9)
+    loss = DpoLoss(DpoOptions(beta=0.9))
 
     def mean(examples: list[EncodedExample], keys: list[EncodedExample]) -> float:
         batch = batch_of(examples)

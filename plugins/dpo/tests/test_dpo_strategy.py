@@ -29,7 +29,7 @@ def test_entry_point_leads_to_it():
 def test_options_reach_the_loss():
     loss = Dpo(DpoOptions(beta=0.25, label_smoothing=0.1)).loss(run_context())
     assert isinstance(loss, DpoLoss)
-    assert (loss.beta, loss.label_smoothing) == (0.25, 0.1)
+    assert (loss.options.beta, loss.options.label_smoothing) == (0.25, 0.1)
 
 
 def test_defaults_are_the_papers():

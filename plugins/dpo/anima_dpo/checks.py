@@ -1,0 +1,90 @@
+"""Options that contradict each other, or that would do nothing. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from anima_core import Problem
+from anima_dpo.facts import FACTS, LossFacts
+from anima_dpo.options import DpoOptions
+
+
+def problems(options: DpoOptions) -> Iterator[Problem]:
+    """What is wrong with the options as a whole."""
+    yield from _idle(options)
+    yield from _clashing(options)
+
+
+def _idle(options: DpoOptions) -> Iterator[Problem]:
+    """Options that no selected loss would look at."""
+
+    def unused(field: str, any_of: Callable[[LossFacts], bool]) -> Iterator[Problem]:
+        if not _changed(options, field) or any(any_of(FACTS[name]) for name in options.loss):
+            return
+        users = ", ".join(name for name, facts in FACTS.items() if any_of(facts))
+        yield _nothing(
+            field,
+            f"{', '.join(options.loss)} does not look at it",
+            f"Leave it out, or use it with a --dpo.loss of {users}.",
+        )
+
+    yield from unused("beta", lambda facts: facts.compares)
+    yield from unused("label_smoothing", lambda facts: facts.smoothing)
+    yield from unused("length_normalised", lambda facts: facts.compares and not facts.per_token)
+    yield from unused("ld_alpha", lambda facts: facts.compares)
+    yield from unused("wpo", lambda facts: facts.compares)
+    yield from unused("f_divergence", lambda facts: facts.difference)
+    for field, name in (("discopop_tau", "discopop"), ("bco_shift", "bco_pair")):
+        if _changed(options, field) and name not in options.loss:
+            fix = f"Leave it out, or add {name} to --dpo.loss."
+            yield _nothing(field, f"only {name} looks at it", fix)
+    if _changed(options, "f_alpha") and options.f_divergence != "alpha_divergence":
+        fix = "Leave it out, or add --dpo.f-divergence alpha_divergence."
+        yield _nothing("f_alpha", "only alpha_divergence looks at it", fix)
+
+
+def _clashing(options: DpoOptions) -> Iterator[Problem]:
+    """Options that make no sense together."""
+    if "exo_pair" in options.loss and options.label_smoothing == 0:
+        yield Problem(
+            "--dpo.label-smoothing",
+            "exo_pair takes its logarithm, so it must be above 0",
+            "Add --dpo.label-smoothing 0.001, as its paper has it.",
+        )
+    several = [n for n in options.loss if FACTS[n].compares and not FACTS[n].difference]
+    if options.f_divergence != "reverse_kl" and several:
+        yield Problem(
+            "--dpo.f-divergence",
+            f"{', '.join(several)} looks at each answer by itself, where the normalising constant "
+            f"of {options.f_divergence} does not cancel",
+            "Use reverse_kl, or a loss that compares the two answers, such as sigmoid.",
+        )
+    sorting = [name for name in options.loss if FACTS[name].sorts]
+    if options.wpo and sorting:
+        yield Problem(
+            "--dpo.wpo",
+            f"{', '.join(sorting)} sorts the pairs, which leaves no pair to weigh",
+            "Leave out --dpo.wpo, or use another loss, such as sigmoid.",
+        )
+
+
+def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
+    """A loss that sorts the pairs of a step, where there is one."""
+    sorting = [name for name in options.loss if FACTS[name].sorts]
+    if sorting and batch_size == 1:
+        yield Problem(
+            "--batch-size",
+            f"{', '.join(sorting)} sorts the pairs of a step, and a step of one pair has no order",
+            "Raise --batch-size; 32 or more is usual.",
+        )
+
+
+def _changed(options: DpoOptions, field: str) -> bool:
+    """Whether an option has another value than its default; a run file may repeat a default."""
+    default: Any = DpoOptions.model_fields[field].get_default()
+    return bool(getattr(options, field) != default)
+
+
+def _nothing(field: str, why: str, fix: str) -> Problem:
+    return Problem(f"--dpo.{field.replace('_', '-')}", f"would do nothing: {why}", fix)

@@ -1,0 +1,115 @@
+"""Options that are wrong, contradict each other or would do nothing are refused, with a way out."""
+
+from __future__ import annotations
+
+import pytest
+from anima_dpo.checks import problems
+from anima_dpo.dpo import Dpo
+from anima_dpo.options import DpoOptions
+from pydantic import ValidationError
+
+from anima_core import UsageError
+from anima_core.testing import check_options, run_context
+
+FINE = [
+    {},
+    {"loss": "robust", "label_smoothing": 0.1},
+    {"loss": "exo_pair", "label_smoothing": 1e-3},
+    {"loss": ["sigmoid", "sft"], "weights": [1, 0.2], "beta": 0.3},
+    {"loss": "sigmoid,bco_pair", "bco_shift": False},
+    {"loss": "discopop", "discopop_tau": 0.1, "f_divergence": "js_divergence"},
+    {"loss": "ipo,sft", "f_divergence": "forward_kl", "ld_alpha": 0.5},
+    {"loss": "aot", "label_smoothing": 0.1, "length_normalised": True},
+    {"f_divergence": "alpha_divergence", "f_alpha": 0.7, "rpo_alpha": 1.0, "wpo": True},
+    {"loss": "sft", "beta": 0.1, "rpo_alpha": 1.0},
+]
+
+REFUSED = [
+    ({"loss": "hinge", "label_smoothing": 0.1}, "label-smoothing", "robust"),
+    ({"loss": "exo_pair"}, "label-smoothing", "0.001"),
+    ({"loss": "sft", "beta": 0.2}, "beta", "sigmoid"),
+    ({"loss": "ipo", "length_normalised": True}, "length-normalised", "sigmoid"),
+    ({"loss": "sft", "ld_alpha": 0.5}, "ld-alpha", "sigmoid"),
+    ({"loss": "sft", "wpo": True}, "wpo", "sigmoid"),
+    ({"loss": "aot,sigmoid", "wpo": True}, "wpo", "sigmoid"),
+    ({"loss": "sft", "f_divergence": "forward_kl"}, "f-divergence", "sigmoid"),
+    ({"loss": "sigmoid,apo_zero", "f_divergence": "forward_kl"}, "f-divergence", "reverse_kl"),
+    ({"f_alpha": 0.3}, "f-alpha", "alpha_divergence"),
+    ({"discopop_tau": 0.1}, "discopop-tau", "discopop"),
+    ({"bco_shift": False}, "bco-shift", "bco_pair"),
+]
+
+
+@pytest.mark.parametrize("options", FINE, ids=str)
+def test_what_makes_sense_is_taken(options):
+    assert Dpo(DpoOptions(**options)).validate(run_context(batch_size=8)) == []
+
+
+@pytest.mark.parametrize(("options", "where", "fix"), REFUSED, ids=str)
+def test_what_makes_no_sense_is_refused_with_a_way_out(options, where, fix):
+    (problem,) = problems(DpoOptions(**options))
+    assert problem.where == f"--dpo.{where}"
+    assert problem.level == "error"
+    assert problem.what
+    assert fix in problem.fix
+
+
+def test_every_fault_is_told_of_at_once():
+    options = DpoOptions(loss="sft", beta=1.0, wpo=True, discopop_tau=1.0)
+    assert len(list(problems(options))) == 3
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"loss": "sigmoyd"},
+        {"loss": ()},
+        {"loss": "sigmoid,sigmoid"},
+        {"loss": "sigmoid", "weights": "1,2"},
+        {"loss": "sigmoid,sft", "weights": 1},
+        {"loss": "sigmoid,sft", "weights": "1,0"},
+        {"loss": "sigmoid,sft", "weights": "1,-1"},
+        {"weights": "inf"},
+        {"ld_alpha": 1.0},
+        {"ld_alpha": -0.1},
+        {"rpo_alpha": 0},
+        {"f_alpha": 0},
+        {"f_alpha": 1},
+        {"f_divergence": "chi2"},
+        {"discopop_tau": 0},
+    ],
+    ids=str,
+)
+def test_senseless_values_are_refused(bad):
+    with pytest.raises(ValidationError):
+        DpoOptions(**bad)
+
+
+def test_the_words_for_weights_that_do_not_match():
+    with pytest.raises(ValidationError, match=r"2 for 1 of --dpo.loss \(hinge\); give one for"):
+        DpoOptions(loss="hinge", weights="1,2")
+
+
+@pytest.mark.parametrize(
+    "spelt", ["sigmoid, sft", ["sigmoid", "sft"], ["sigmoid,sft"], ("sigmoid", "sft")], ids=str
+)
+def test_several_losses_however_they_are_spelt(spelt):
+    assert DpoOptions(loss=spelt, weights="1, 0.5").terms == {"sigmoid": 1.0, "sft": 0.5}
+
+
+def test_options_can_be_typed():
+    check_options(Dpo, "dpo", DpoOptions(loss="robust", weights=2, ld_alpha=0.5))
+
+
+def test_sorting_one_pair_a_step_is_refused():
+    strategy = Dpo(DpoOptions(loss="aot"))
+    (problem,) = strategy.validate(run_context(batch_size=1))
+    assert problem.where == "--batch-size"
+    assert strategy.validate(run_context(batch_size=2)) == []
+
+
+def test_a_misspelt_loss_is_named_with_what_there_is():
+    from anima_core.registry.options import build_options
+
+    with pytest.raises(UsageError, match=r"--dpo\.loss.*sppo_hard"):
+        build_options("dpo", DpoOptions, {"loss": "sigmoyd"})
