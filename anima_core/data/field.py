@@ -8,6 +8,8 @@ from anima_core.contracts import Record
 from anima_core.data.place import place
 from anima_core.errors import DataError
 
+_AS_TEXT = "write it as text, or name the column that holds the text: --columns {}=COLUMN"
+
 
 def bad_field(record: Record, field: str, found: str, expected: str, fix: str = "") -> DataError:
     """The error for a field that is not what it should be.
@@ -35,6 +37,8 @@ def shown(value: object) -> str:
     if isinstance(value, int | float):
         return str(value).lower() if isinstance(value, bool) else f"the number {value}"
     if isinstance(value, Mapping):
+        if "bytes" in value and set(value) <= {"bytes", "path", "type"}:
+            return "bytes (an image, a sound or another file)"
         return f"an object with {', '.join(map(str, value)) or 'no fields'}"
     if isinstance(value, Sequence):
         return f"a list of {len(value)}"
@@ -48,7 +52,8 @@ def text(record: Record, field: str, value: object, *, empty: bool = False) -> s
         DataError: it is no text, it is empty (unless `empty`), or it is not valid Unicode.
     """
     if not isinstance(value, str):
-        raise bad_field(record, field, shown(value), "text")
+        fix = "" if "." in field or "[" in field else _AS_TEXT.format(field)
+        raise bad_field(record, field, shown(value), "text", fix)
     if not empty and not value.strip():
         raise bad_field(record, field, "empty text", "text")
     if not value.isascii():

@@ -15,7 +15,8 @@ def read_json(source: str, chunk: int = CHUNK) -> Iterator[Record]:
     """A JSON list of objects, or objects one after another; `line` is the record's number.
 
     Bytes that are not UTF-8 are the fault of the record that they stand in. So is malformed JSON
-    where every record has a line of its own; elsewhere nobody can tell where the next one begins.
+    where every record so far, in a list or not, has a line of its own; elsewhere nobody can tell
+    where the next one begins.
 
     Args:
         source: the file.
@@ -38,11 +39,18 @@ def read_json(source: str, chunk: int = CHUNK) -> Iterator[Record]:
 def _elements(window: Window) -> Iterator[Value]:
     """The elements of a list whose bracket comes next."""
     window.at += 1
+    lines = _ByLines(window)
     if window.peek() != "]":
         while True:
-            yield window.value()
-            if (found := window.peek()) == "]":
+            value = lines.value()
+            yield value
+            found = window.peek()
+            if found == "]":
                 break
+            if value is lines.passed_over:
+                if not found:
+                    return  # the fault was that the list ends too early
+                continue  # the comma is gone with its line
             if found != ",":
                 raise window.malformed("expected ',' or ']' after a record", window.at)
             window.at += 1
@@ -54,16 +62,37 @@ def _elements(window: Window) -> Iterator[Value]:
 
 def _sequence(window: Window) -> Iterator[Value]:
     """Values one after another, which may be a jsonl file by another name."""
-    by_lines, count = True, 0
+    lines = _ByLines(window)
     while window.peek():
+        yield lines.value()
+
+
+class _ByLines:
+    """Reads values, and goes on behind a malformed one if every one so far had its own line.
+
+    Attributes:
+        passed_over: the last one that was malformed, or None.
+    """
+
+    def __init__(self, window: Window) -> None:
+        self.passed_over: Value | None = None
+        self._window = window
+        self._by_lines, self._count = True, 0
+
+    def value(self) -> Value:
+        """The next value; a malformed one is passed over with its line, and has a fault.
+
+        Raises:
+            DataError: it is malformed, and nobody can tell where the next one begins.
+        """
         try:
-            value = window.value()
+            value = self._window.value()
         except DataError as fault:
-            if not (by_lines and count):
+            if not (self._by_lines and self._count):
                 raise
-            window.next_line()
-            yield Value(None, "", True, fault)
-            continue
-        by_lines = by_lines and value.one_line
-        count += 1
-        yield value
+            self._window.next_line()
+            self.passed_over = Value(None, "", True, fault)
+            return self.passed_over
+        self._by_lines = self._by_lines and value.one_line
+        self._count += 1
+        return value

@@ -42,6 +42,8 @@ READERS: dict[str, Reader] = {
 # A hub id may hold a dot (`owner/set-1.5`), so a suffix means a file only if it is a known one.
 _OTHER_FILES = frozenset({".gz", ".zst", ".zip", ".xz", ".bz2", ".xlsx", ".yaml", ".yml"})
 
+_ENDS = "nothing behind that place was read"
+
 
 class Files:
     """Reads every source in order; a name that is no file is a hub data set's."""
@@ -129,8 +131,9 @@ def _read(file: str) -> Iterator[Record]:
             line = record.line
             yield record
     except DataError as error:
-        fix = "\n".join(filter(None, [error.fix, "nothing behind that place was read"]))
-        yield Record({}, file, line + 1, DataError(error.what, where=error.where, fix=fix))
+        head, *around = error.what.split("\n")
+        what = "\n".join([f"{head}; {_ENDS}", *around])
+        yield Record({}, file, line + 1, DataError(what, where=error.where, fix=error.fix))
 
 
 def _counted(source: str, records: Iterator[Record]) -> Iterator[Record]:

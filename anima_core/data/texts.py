@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from anima_core.contracts import Record
 from anima_core.data.compressed import opened, refuse_other_than_text
 from anima_core.data.excerpt import excerpt
+from anima_core.data.json_advice import advice
 from anima_core.data.lines import BOM, LIMIT, Line, lines, not_utf8, nul_byte, too_long
 from anima_core.data.values import as_record
 from anima_core.errors import DataError
@@ -45,7 +46,9 @@ def _record(line: Line, source: str) -> Record:
         fault = DataError(
             f"malformed JSON: {error.msg}{excerpt(text, error.pos)}",
             where=f"{source}:{number}:{error.colno}",
-            fix="one whole JSON object belongs on each line" if short else "",
+            fix="one whole JSON object belongs on each line"
+            if short
+            else advice(error.msg, text, error.pos),
         )
     except RecursionError:
         fault = DataError("JSON is nested too deeply", where=f"{source}:{number}")

@@ -138,7 +138,7 @@ def turns(record: Record, field: str, value: Any) -> tuple[Message, ...]:
     return messages
 
 
-def check_order(record: Record, field: str, messages: Sequence[Message]) -> None:
+def check_order(record: Record, field: str, messages: Sequence[Message], fix: str = "") -> None:
     """Refuse turns that do not follow one another as in a dialogue.
 
     Raises:
@@ -155,4 +155,4 @@ def check_order(record: Record, field: str, messages: Sequence[Message]) -> None
             found, expected = "a tool's answer", "a message with tool_calls before it"
         else:
             continue
-        raise bad_field(record, f"{field}[{index}]", found, expected)
+        raise bad_field(record, f"{field}[{index}]", found, expected, fix)

@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from anima_core.data.excerpt import excerpt
+from anima_core.data.json_advice import advice
 from anima_core.data.lines import BOM, LIMIT, not_utf8, nul_byte, too_long
 from anima_core.errors import DataError
 
@@ -16,6 +17,7 @@ CHUNK = 2**20
 """Bytes that are read at once."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BEHIND = re.compile(r"[ \t\r]*,?[ \t\r]*")
 _NO_UTF8 = re.compile(r"[\udc80-\udcff]")  # what surrogateescape makes of such bytes
 _TAIL = 32  # no literal, number's exponent or escape that a chunk's end may cut is as long
 _decoder = json.JSONDecoder()
@@ -27,8 +29,8 @@ class Value(NamedTuple):
     Attributes:
         value: what it is.
         text: what it was decoded from.
-        one_line: whether that has no line break inside of it and is followed by one, or by
-            nothing that was read so far.
+        one_line: whether that has no line break inside of it and is followed by one, perhaps
+            behind a comma, or by nothing.
         fault: why it cannot be used, e.g. bytes in it that are not UTF-8.
     """
 
@@ -91,8 +93,9 @@ class Window:
                     what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
                     raise self.malformed(what, at) from None
                 continue
-            # A number at the end may go on.
+            # A number at the end may go on, and so may the line.
             whole = isinstance(value, str | list | dict) or end + _TAIL <= len(self._text)
+            whole = whole and self._behind(end) < len(self._text)
             if whole or not self._more():
                 return self._take(value, end)
 
@@ -112,7 +115,8 @@ class Window:
             return nul_byte(self._text, at, where)
         if found and _NO_UTF8.match(found):
             return not_utf8(self._text, at, where)
-        return DataError(f"malformed JSON: {what}{excerpt(self._text, at)}", where=where)
+        fix = advice(what, self._text, at)
+        return DataError(f"malformed JSON: {what}{excerpt(self._text, at)}", where=where, fix=fix)
 
     def _take(self, value: Any, end: int) -> Value:
         text, begin = self._text[self.at : end], self.at
@@ -121,8 +125,14 @@ class Window:
         if self._torn and (match := _NO_UTF8.search(text)):
             at = begin + match.start()
             fault = not_utf8(self._text, at, self._place(at))
-        after = self._text[end : end + 2].lstrip(" \r")[:1]
+        behind = self._behind(end)
+        after = self._text[behind : behind + 1]
         return Value(value, text, "\n" not in text and after in ("", "\n"), fault)
+
+    def _behind(self, end: int) -> int:
+        """Where something other than spaces and one comma stands behind a value."""
+        match = _BEHIND.match(self._text, end)
+        return match.end() if match else end
 
     @staticmethod
     def _is_certain(error: ValueError) -> bool:

@@ -177,6 +177,44 @@ def test_other_fields_are_refused_with_the_mapping_that_reads_them(
     assert fix in caught.value.fix
 
 
+def test_a_long_conversation_can_be_read_in_two_ways() -> None:
+    with pytest.raises(DataError) as caught:
+        make({"TOPIC": "x", "CONVERSATION": LONGCHAT})
+    assert "--format text" in caught.value.fix
+    with pytest.raises(DataError, match="in a row") as caught:
+        make({"text": "USER: a\n ASSISTANT: b USER: c\n ASSISTANT: d"})
+    assert "--format text" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("fields", "what", "fix"),
+    [
+        ({"prompt": "q"}, "'completion' or 'response' is missing: found the fields prompt", ""),
+        ({"instruction": "q", "input": ""}, "'output' is missing", ""),
+        ({"prompt": "q", "completion": None}, "found the fields prompt, completion (nothing)", ""),
+        (
+            {"prompt": "q", "complation": "r"},
+            "'completion' or 'response' is missing",
+            "if 'complation' holds it: --columns completion=complation",
+        ),
+    ],
+)
+def test_a_record_that_misses_one_field(fields: dict[str, Any], what: str, fix: str) -> None:
+    with pytest.raises(DataError) as caught:
+        make(fields)
+    assert what in caught.value.what
+    assert "messages" not in caught.value.what
+    assert caught.value.fix == fix
+
+
+def test_what_is_no_text_says_what_to_do() -> None:
+    with pytest.raises(DataError) as caught:
+        make({"prompt": 3, "completion": "r"})
+    assert "--columns prompt=COLUMN" in caught.value.fix
+    with pytest.raises(DataError, match="found bytes \\(an image"):
+        make({"prompt": {"bytes": "x", "path": "a.png"}, "completion": "r"})
+
+
 def test_an_unknown_record_without_a_hint() -> None:
     with pytest.raises(DataError) as caught:
         make({"a": 1})

@@ -72,7 +72,7 @@ def test_what_is_damaged_is_one_fault_at_the_end(tmp_path: Path, suffix: str, ki
     assert (last.fault.where, last.fault.exit_code) == (str(path), 3)
     assert "cannot be decompressed" in last.fault.what
     assert "cut short" in last.fault.fix
-    assert last.fault.fix.endswith("nothing behind that place was read")
+    assert last.fault.what.endswith("nothing behind that place was read")
 
 
 @pytest.mark.parametrize("suffix", PACK)

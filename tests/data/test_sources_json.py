@@ -14,6 +14,7 @@ from anima_core.contracts import Record
 from anima_core.data import jsons, lines, window
 from anima_core.data.faults import kind_of
 from anima_core.data.jsons import read_json
+from anima_core.data.read import read_sources
 from anima_core.data.window import Window
 from anima_core.errors import DataError
 
@@ -43,7 +44,8 @@ def decode(text: bytes, chunk: int) -> tuple[list[Any], DataError | None]:
     values = []
     try:
         for value in each(reader):
-            assert value.fault is None
+            if value.fault:
+                return values, value.fault
             values.append(value.value)
     except DataError as error:
         return values, error
@@ -129,16 +131,51 @@ def test_bytes_that_are_no_utf8_are_one_records_fault(tmp_path: Path) -> None:
         }
 
 
-def test_one_object_a_line_goes_on_behind_a_bad_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("begin", "between", "end"), [("", "\n", ""), ("[\n", ",\n", "\n]")])
+def test_one_object_a_line_goes_on_behind_a_bad_line(
+    tmp_path: Path, begin: str, between: str, end: str
+) -> None:
     rows = [f'{{"a": {n}}}' for n in range(40)]
     rows[3], rows[20], rows[39] = '{"a": 3', '{"a" 20}', '{"a": "'
-    source = write(tmp_path / "a.json", "\n".join(rows))
+    source = write(tmp_path / "a.json", begin + between.join(rows) + end)
+    first = 2 if begin else 1
     for chunk in (1, 11, 10**6):
         records = list(read_json(source, chunk))
         assert [r.line for r in records] == list(range(1, 41))
         assert [r.line for r in records if r.fault] == [4, 21, 40]
-        where = [r.fault.where for r in records if r.fault]
-        assert where == [f"{source}:5:1", f"{source}:21:6", f"{source}:40:7"]
+        lines = [int(r.fault.where.split(":")[-2]) for r in records if r.fault]
+        # What lacks its bracket goes on in the next line, as far as JSON can tell.
+        assert lines == [4 + first, 20 + first, 39 + first]
+
+
+def test_a_list_that_is_cut_short_ends_with_one_fault(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.json", '[\n{"a": 1},\n{"a": 2},\n{"a": ')
+    assert [r.fault is None for r in read_json(source)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("{'a': 1}", "double quotes"),
+        ("{\"a\": 'b'}", "double quotes"),
+        ('{"a": True}', "true in JSON"),
+        ('{"a": None}', "null in JSON"),
+        ('{"a": [1,]}', "comma too many"),
+        ('{"a": "b\tc"}', "is written"),
+        ('{"a": "C:\\p"}', "written twice"),
+    ],
+)
+def test_the_usual_slips_are_told_with_their_cure(tmp_path: Path, text: str, fix: str) -> None:
+    for name in ("a.json", "a.jsonl"):
+        (record,) = read_sources([write(tmp_path / name, text)])
+        assert record.fault is not None
+        assert fix in record.fault.fix
+
+
+def test_old_line_ends_are_named(tmp_path: Path) -> None:
+    (record,) = read_sources([write(tmp_path / "a.jsonl", '{"a": 1}\r{"a": 2}\r')])
+    assert record.fault is not None
+    assert record.fault.fix == "end each line with a line feed"
 
 
 def test_objects_over_several_lines_end_at_the_first_bad_one(tmp_path: Path) -> None:

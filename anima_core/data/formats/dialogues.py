@@ -20,6 +20,8 @@ from anima_core.data.turns import Message, check_order
 
 OPEN_END = "the dialogue ends with a user's turn, which nobody answers; that turn was left out"
 
+_AS_TEXT = "--format text takes every text as it stands"
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -79,14 +81,15 @@ def dialogue(record: Record, field: str, marks: Marks) -> tuple[tuple[Message, .
         role = "user" if _is_human(match) else "assistant"
         content = whole[match.end() : end].strip()
         if not content and (role == "assistant" or index < len(found) - 1):
-            raise bad_field(record, field, f"an empty turn {index + 1} of the {role}", "text")
+            found_ = f"an empty turn {index + 1} of the {role}"
+            raise bad_field(record, field, found_, "text", _AS_TEXT)
         messages.append({"role": role, "content": content})
     last = messages.pop() if messages and messages[-1]["role"] == "user" else None
     if not messages or messages[-1]["role"] != "assistant":
-        raise bad_field(
-            record, field, "no answer", f"a dialogue of {marks.human} and {marks.bot} turns"
-        )
-    check_order(record, field, messages)
+        expected = f"a dialogue of {marks.human} and {marks.bot} turns"
+        raise bad_field(record, field, "no answer", expected, _AS_TEXT)
+    fix = f"a mark in the middle of a line is no turn's beginning; {_AS_TEXT}"
+    check_order(record, field, messages, fix)
     return tuple(messages), bool(last and last["content"])
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anima_core.contracts import Record
 from anima_core.data.formats.dialogues import MARKS, marks_of
 from anima_core.data.formats.example import Kind
 from anima_core.data.formats.known import FIELDS, FORMATS, Format, detect
+from anima_core.data.formats.parts import given
 from anima_core.data.place import place
 from anima_core.errors import DataError
+from anima_core.registry.names import nearest
 
 _QUESTIONS = ("question", "query", "problem", "ask", "user", "human", "source_text")
 _ANSWERS = ("answer", "reply", "solution", "assistant", "bot", "target_text")
@@ -49,11 +51,13 @@ def unknown(record: Record, kind: Kind) -> DataError:
             where=where,
             fix="use --sft (leave --dpo out), or give records with chosen and rejected",
         )
-    shapes = dict.fromkeys(f.shape for f in FORMATS if f.kind == kind)
+    near = {f.shape: name for f in FORMATS if f.kind == kind and (name := _lacks(f, fields))}
+    shapes = near or dict.fromkeys(f.shape for f in FORMATS if f.kind == kind)
     formats = "; ".join(sorted(shapes, key=lambda shape: not shape.startswith("prompt")))
-    return DataError(
-        f"{found}, expected one of: {formats}", where=where, fix=_mapping(fields, kind)
-    )
+    missing = list(dict.fromkeys(near.values()))
+    what = f"{' or '.join(map(repr, missing))} is missing: {found}" if near else found
+    fix = _misspelt(fields, missing) or _mapping(fields, kind)
+    return DataError(f"{what}, expected one of: {formats}", where=where, fix=fix)
 
 
 def lacking(record: Record, known: Format) -> DataError:
@@ -71,12 +75,30 @@ def fields_of(fields: Mapping[str, Any]) -> str:
     return f"found the fields {names}" if names else "found no fields"
 
 
+def _lacks(known: Format, fields: Mapping[str, Any]) -> str:
+    """The one field that a record lacks of those that a format needs; empty if it lacks more."""
+    missing = [name for name in known.needs if not given(fields, name)]
+    return missing[0] if len(missing) == 1 < len(known.needs) else ""
+
+
+def _misspelt(fields: Mapping[str, Any], missing: Sequence[str]) -> str:
+    """The ``--columns`` for a field whose name is nearly that of one that is missing."""
+    others = [str(name) for name in fields if name not in FIELDS]
+    for name in missing:
+        for column in nearest(name, others, limit=1):
+            return f"if {column!r} holds it: --columns {name}={column}"
+    return ""
+
+
 def _mapping(fields: Mapping[str, Any], kind: Kind) -> str:
     """The ``--columns`` that would read a record; empty where none comes to mind."""
     options = _columns({k: v for k, v in fields.items() if k not in FIELDS}) if fields else ()
     if not options or kind != "completion":
         return ""
-    return "say which columns hold what: " + " ".join(f"--columns {o}" for o in options)
+    fix = "say which columns hold what: " + " ".join(f"--columns {o}" for o in options)
+    if options[0].startswith("text=") and marks_of(fields[options[0][5:]]):
+        fix += " reads its dialogue turn by turn; with --format text, too, as plain text"
+    return fix
 
 
 def _columns(fields: Mapping[str, Any]) -> tuple[str, ...]:
