@@ -51,7 +51,8 @@ class TokenSegment:
         supervised: for each token, whether it is a target (the model is taught to predict it).
         role: what the segment is to its example.
         parent: index, within the example, of the segment that it continues, or -1.
-        weights: for each token, its weight in the loss, beside the example's; empty means all 1.
+        weights: for each token, the weight of its message in the loss, by which the example's is
+            multiplied; finite and >= 0, above 0 for a target. Empty means all 1.
     """
 
     ids: tuple[int, ...]
@@ -111,6 +112,8 @@ class Batch:
         role: `Role` of each token's segment, ``[N]`` int64.
         supervised: whether each token is a target, ``[N]`` bool.
         weights: weight of each example, ``[E]`` float32.
+        target_weights: weight of each supervised token, ``[S]`` float32: that of its example times
+            that of its message.
         sources: for each supervised token, the index of the token whose hidden state predicts
             it, ``[S]`` int64: the token before it, or its parent's last.
         layout: the segments' boundaries and parents.
@@ -124,6 +127,7 @@ class Batch:
     role: torch.Tensor
     supervised: torch.Tensor
     weights: torch.Tensor
+    target_weights: torch.Tensor
     sources: torch.Tensor
     layout: tuple[Segment, ...]
     rows: tuple[int, ...]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
+from math import isfinite
 
 import torch
 
-from anima_core.batch import Batch, EncodedExample, Segment
+from anima_core.batch import Batch, EncodedExample, Segment, TokenSegment
 
 
 def collate(examples: Sequence[EncodedExample], rows: Sequence[int]) -> Batch:
@@ -21,9 +23,10 @@ def collate(examples: Sequence[EncodedExample], rows: Sequence[int]) -> Batch:
         A batch on the CPU: N tokens in the order of `rows`, segments in the order of each example.
 
     Raises:
-        ValueError: no rows; a row out of range; an empty segment; ids and mask of different
-            lengths; a parent that does not stand before its continuation or has a parent itself;
-            or a root segment whose first token is supervised (nothing predicts it).
+        ValueError: no rows; a row out of range; an empty segment; ids and mask, or ids and weights,
+            of different lengths; a target's weight that is not a finite number above 0; a parent
+            that does not stand before its continuation or has a parent itself; or a root segment
+            whose first token is supervised (nothing predicts it).
     """
     if not rows:
         raise ValueError("a batch needs at least one example")
@@ -51,6 +54,7 @@ class _Columns:
         self.supervised: list[bool] = []
         self.sources: list[int] = []
         self.weights: list[float] = []
+        self.target_weights: list[float] = []
         self.layout: list[Segment] = []
 
     def add(self, number: int, example: EncodedExample) -> None:
@@ -64,6 +68,7 @@ class _Columns:
                 raise ValueError(
                     f"segment {index} has {size} ids and a mask of {len(segment.supervised)}"
                 )
+            self.target_weights += _target_weights(index, segment, example.weight)
             parent, offset, before_first = -1, 0, -1
             if segment.parent >= 0:
                 if segment.parent >= index or example.segments[segment.parent].parent >= 0:
@@ -100,7 +105,23 @@ class _Columns:
             role=integers(self.role),
             supervised=torch.tensor(self.supervised, dtype=torch.bool),
             weights=torch.tensor(self.weights, dtype=torch.float32),
+            target_weights=torch.tensor(self.target_weights, dtype=torch.float32),
             sources=integers(self.sources),
             layout=tuple(self.layout),
             rows=rows,
         )
+
+
+def _target_weights(index: int, segment: TokenSegment, example: float) -> list[float]:
+    """The weight of each of a segment's targets, its example's times its own."""
+    if not segment.weights:
+        return [example] * sum(segment.supervised)
+    if len(segment.weights) != len(segment.ids):
+        raise ValueError(
+            f"segment {index} has {len(segment.ids)} ids and {len(segment.weights)} weights"
+        )
+    own = list(compress(segment.weights, segment.supervised))
+    for weight in own:
+        if not (isfinite(weight) and weight > 0):
+            raise ValueError(f"a target of segment {index} has the weight {weight}")
+    return [example * weight for weight in own]

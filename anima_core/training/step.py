@@ -234,7 +234,7 @@ def join(batches: Sequence[Batch]) -> Batch:
         columns["example"].append(batch.example + len(rows))
         columns["segment"].append(batch.segment + first)
         columns["sources"].append(batch.sources + tokens)
-        for name in ("ids", "positions", "role", "supervised", "weights"):
+        for name in ("ids", "positions", "role", "supervised", "weights", "target_weights"):
             columns[name].append(getattr(batch, name))
         layout += [
             Segment(s.start + tokens, s.stop + tokens, s.parent + first if s.parent >= 0 else -1)
