@@ -37,9 +37,9 @@ def shown(value: object) -> str:
     if isinstance(value, int | float):
         return str(value).lower() if isinstance(value, bool) else f"the number {value}"
     if isinstance(value, Mapping):
-        if "bytes" in value and set(value) <= {"bytes", "path", "type"}:
-            return "bytes (an image, a sound or another file)"
-        return f"an object with {', '.join(map(str, value)) or 'no fields'}"
+        file = "bytes" in value and set(value) <= {"bytes", "path", "type"}
+        names = f"an object with {', '.join(map(str, value)) or 'no fields'}"
+        return "bytes (an image, a sound or another file)" if file else names
     if isinstance(value, Sequence):
         return f"a list of {len(value)}"
     return f"a {type(value).__name__}"
