@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def load(
 def told(lines: list[str], file: Path) -> dict[str, list[int]]:
     """The lines of each kind, out of what a person reads."""
     found: dict[str, list[int]] = {}
-    for head, places in zip(lines, lines[1:], strict=False):
+    for head, places in pairwise(lines):
         if match := re.match(r"\s*(\d+) × (.*)", head):
             assert places.strip().startswith(f"{file}:")
             numbers = re.findall(r"(\d+)(?::\d+)?", places.strip().removeprefix(f"{file}:"))
