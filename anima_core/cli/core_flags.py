@@ -18,6 +18,7 @@ PANELS = {
         "epochs",
         "steps",
         "batch_size",
+        "batching",
         "learning_rate",
         "schedule",
         "warmup",
@@ -38,6 +39,7 @@ PANELS = {
         "skip_bad_records",
         "eval_data",
         "eval_fraction",
+        "cache",
     ),
     "Precision, device and memory": (
         "dtype",
@@ -60,6 +62,9 @@ OTHER_PANEL = "Other core options"
 PLUGIN_VALUES = frozenset({"--config", "--no-plugin"})
 """Options that are read before the parser is built; each takes a value."""
 
+AUDIT_VALUES = frozenset({"--html", "--record", "--show"})
+"""Options of `anima data` that take a value; the parsers of the other commands refuse them."""
+
 
 def valued() -> frozenset[str]:
     """The core's options that take a value."""
@@ -69,7 +74,7 @@ def valued() -> frozenset[str]:
         if name not in POSITIONAL and not parameters.is_flag(field)
     }
     short = {word for words in SHORT.values() for word in words}
-    return frozenset(names | short | PLUGIN_VALUES)
+    return frozenset(names | short | PLUGIN_VALUES | AUDIT_VALUES)
 
 
 def switches() -> frozenset[str]:

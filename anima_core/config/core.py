@@ -13,6 +13,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["linear", "cosine", "constant"]
 Overlong = Literal["error", "drop", "truncate", "split"]
 TrainOn = Literal["all", "assistant", "last"]
+Batching = Literal["shuffled", "full"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
 Pairs = Annotated[tuple[str, ...], BeforeValidator(pairs)]
 Format = Literal[
@@ -51,6 +52,12 @@ class CoreOptions(BaseModel):
         ge=1,
         description="Tokens in flight at once; changes memory and speed, not the result. "
         "A longer example goes alone.",
+    )
+    batching: Batching = Field(
+        default="shuffled",
+        description="How examples are put together: at random, or in steps whose tokens fill "
+        "micro-batches when --micro-tokens is a power of two (fewer of them, but steps of fewer "
+        "and of more tokens).",
     )
     max_length: int | None = Field(
         default=None, ge=2, description="Longest sequence, in tokens [default: the model's window]."
@@ -94,6 +101,11 @@ class CoreOptions(BaseModel):
         default=False,
         description="Leave records that cannot be used out, counted and listed in the plan, "
         "instead of refusing the data.",
+    )
+    cache: bool = Field(
+        default=True,
+        description="Keep the data's tokens for later runs, and take them from there when neither "
+        "the files nor what becomes of them has changed.",
     )
     learning_rate: float | None = Field(
         default=None,
@@ -159,5 +171,5 @@ class CoreOptions(BaseModel):
     debug: bool = Field(default=False, description="Show tracebacks.")
 
 
-NOT_IN_RUN_FILE = frozenset({"output", "resume", "overwrite", "debug"})
+NOT_IN_RUN_FILE = frozenset({"output", "resume", "overwrite", "cache", "debug"})
 """Options that concern one invocation; ``config.yaml`` of a run leaves them out."""

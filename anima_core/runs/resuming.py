@@ -9,7 +9,8 @@ from anima_core.errors import UsageError
 
 STATEFUL_SLOTS = frozenset({"load_model", "adapt_model", "loss", "optimizer"})
 SAME_OPTIONS = (
-    "batch_size", "seed", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
+    "batch_size", "batching", "seed", "learning_rate", "schedule", "warmup", "weight_decay",
+    "max_grad_norm",
 )  # fmt: skip
 """Options that decide what a step does; others (steps, saving, watching, memory) may change."""
 

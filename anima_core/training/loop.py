@@ -3,7 +3,7 @@
 prepare -> seed -> micro-batches forward and backward -> clip -> finite? -> step -> events,
 metrics -> evaluate, sample, save when due
 
-With several processes each takes every world-th example of a step; all of them see the step's loss
+With several processes each takes examples of about as many tokens; all of them see the step's loss
 and gradient, and so decide alike.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from anima_core.data.batching import step_rows
+from anima_core.data.dealing import share
 from anima_core.errors import AnimaError, DivergedError
 from anima_core.training.memory import peak_memory
 from anima_core.training.step import StepRunner, add_denominators, cut
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from anima_core.config.core import CoreOptions
     from anima_core.context import RunContext
     from anima_core.contracts import Loss
+    from anima_core.data.batching import Batches
     from anima_core.training.reference import Reference
 
 MAX_SKIPPED = 20
@@ -46,6 +47,7 @@ class Loop:
         loss: the loss.
         optimizer, schedule, accelerator: as Accelerate prepared them.
         examples: the data.
+        order: which of them make up a step.
         reference: reference log-probs, or None.
         parameters: what is trained.
     """
@@ -57,6 +59,7 @@ class Loop:
     schedule: Any
     accelerator: Any
     examples: Sequence[EncodedExample]
+    order: Batches
     reference: Reference | None
     parameters: Sequence[torch.nn.Parameter]
 
@@ -102,13 +105,16 @@ class Loop:
     def _one(self, runner: StepRunner, step: int, config: CoreOptions) -> dict[str, Any]:
         """One optimizer step; its record."""
         self.module.train()
-        rows = step_rows(len(self.examples), config.batch_size, config.seed, step)
-        batches = self._batches(rows[self.run.rank :: self.run.world])
+        rows = self.order.rows(step)
+        lengths = [int(self.order.lengths[row]) for row in rows]
+        own = share(lengths, self.run.rank, self.run.world)
+        batches = self._batches([rows[index] for index in own])
         denominators = add(add_denominators(self.loss, batches))
         if batches:
             tally = runner.backward(step, batches, denominators, self.reference)
         else:  # a last batch smaller than the world
-            tally = runner.take_part(step, self._batches([self._shortest(rows)])[0], self.reference)
+            shortest = rows[lengths.index(min(lengths))]
+            tally = runner.take_part(step, self._batches([shortest])[0], self.reference)
         tally = tally.over_ranks()
         loss = tally.loss(denominators)
         if not math.isfinite(loss):
@@ -138,9 +144,6 @@ class Loop:
         """Micro-batches of some rows, on this process's device."""
         parts = cut(self.examples, rows, self.run.config.micro_tokens)
         return [batch.to(self.run.device) for batch in parts]
-
-    def _shortest(self, rows: Sequence[int]) -> int:
-        return min(rows, key=lambda row: self.examples[row].tokens)
 
     def _clip(self, limit: float) -> torch.Tensor:
         """Clip the gradient's norm; the norm before clipping, and no clipping for a limit of 0."""

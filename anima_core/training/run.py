@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from anima_core.cache import whole_folder
-from anima_core.data.batching import rows_seen
+from anima_core.data.batching import Batches, lengths_of
 from anima_core.errors import DivergedError, InterruptedRunError, UsageError
 from anima_core.model.folder import model_folder
 from anima_core.registry.attribution import attributed
@@ -184,6 +184,12 @@ class _Training:
         module, prepared_optimizer = accelerator.prepare(module, optimizer)
         self.trained = Trained(built.adapter, optimizer, schedule, loss)
         self.module = module
+        self.order = Batches(
+            lengths_of(self.prepared.examples),
+            run.config.batch_size,
+            run.config.seed,
+            run.config.batching,
+        )
         self.eval_reference = self._reference(self.prepared.eval_examples, "eval_data_sha256")
         self.loop = Loop(
             run=run,
@@ -193,6 +199,7 @@ class _Training:
             schedule=schedule,
             accelerator=accelerator,
             examples=self.prepared.examples,
+            order=self.order,
             reference=self._reference(self.prepared.examples, "data_sha256"),
             parameters=list(built.adapter.trainable.values()),
         )
@@ -210,13 +217,12 @@ class _Training:
             )
         )
 
-    def _reference(self, examples: list[Any], which: str) -> Reference | None:
+    def _reference(self, examples: Sequence[Any], which: str) -> Reference | None:
         if not self.prepared.loss.uses_reference or not examples:
             return None
         rows: Sequence[int] = range(len(examples))
         if which == "data_sha256":
-            config = self.run.config
-            rows = rows_seen(len(examples), config.batch_size, config.seed, self.total)
+            rows = self.order.seen(self.total)
         return reference_for(
             examples,
             self._reference_facts(which, rows),

@@ -3,12 +3,19 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from itertools import permutations, repeat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anima_core.data.batching import epoch_order, micro_batches, step_rows, steps_per_epoch
+from anima_core.data.batching import (
+    Batches,
+    epoch_order,
+    micro_batches,
+    step_rows,
+    steps_per_epoch,
+)
 
 SIZES = st.integers(1, 60)
 
@@ -94,8 +101,42 @@ def test_micro_batches_refuse_a_limit_of_nothing() -> None:
 
 
 def test_rows_seen_are_those_of_the_steps() -> None:
-    from anima_core.data.batching import rows_seen
+    batches = Batches([5] * 10, 4, 1)
+    assert batches.seen(2) == sorted({*step_rows(10, 4, 1, 0), *step_rows(10, 4, 1, 1)})
+    assert len(batches.seen(2)) == 8
+    assert batches.seen(3) == batches.seen(99) == list(range(10))
+    assert [batches.rows(step) for step in range(7)] == [step_rows(10, 4, 1, s) for s in range(7)]
 
-    assert rows_seen(10, 4, 1, 2) == sorted({*step_rows(10, 4, 1, 0), *step_rows(10, 4, 1, 1)})
-    assert len(rows_seen(10, 4, 1, 2)) == 8
-    assert rows_seen(10, 4, 1, 3) == rows_seen(10, 4, 1, 99) == list(range(10))
+
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=9), limit=st.integers(1, 14))
+def test_few_examples_take_as_few_micro_batches_as_there_can_be(
+    lengths: list[int], limit: int
+) -> None:
+    """First fit over every order: one of them is a best packing."""
+    fewest = min(map(_first_fit, permutations(lengths[:6]), repeat(limit)))
+    assert fewest <= len(micro_batches(lengths[:6], limit)) <= fewest + (fewest > 2)
+
+
+def _first_fit(lengths: tuple[int, ...], limit: int) -> int:
+    room: list[int] = []
+    for length in lengths:
+        fit = next((b for b, free in enumerate(room) if length <= free), None)
+        if fit is None:
+            room.append(limit - length)
+        else:
+            room[fit] -= length
+    return len(room)
+
+
+def test_what_fills_micro_batches_best_is_found_where_best_fit_misses_it() -> None:
+    lengths = [40, 27, 25, 23, 19, 13, 13, 8, 7, 5]  # 180 in all; best fit takes four
+    packed = micro_batches(lengths, 60)
+    assert sorted(sum(lengths[i] for i in members) for members in packed) == [60, 60, 60]
+
+
+def test_many_examples_are_packed_at_once() -> None:
+    lengths = random.Random(0).choices(range(20, 900), k=20_000)
+    packed = micro_batches(lengths, 2048)
+    assert sorted(i for members in packed for i in members) == list(range(20_000))
+    assert len(packed) <= 1.01 * sum(lengths) / 2048
+    assert max(lengths) in [lengths[i] for i in packed[0]]
