@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,14 @@ PLAIN_NOTE = (
     "the tokenizer has no chat template: messages are laid out plainly, each on its own line, "
     "answers ended by EOS"
 )
+
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_OURS = ("train", "weight")
+
+
+def _told(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The messages as a template is given them: without what says how they are learnt."""
+    return [{k: v for k, v in m.items() if k not in _OURS} for m in messages]
 
 
 def plain_layout(
@@ -80,15 +89,60 @@ class Renderer:
             return plain_layout(
                 messages, self.bos, self._eos, add_generation_prompt=add_generation_prompt
             )
-        from jinja2 import TemplateError
-
-        try:
+        with self._refusing(messages, where):
             text = self.tokenizer.apply_chat_template(
-                [{k: v for k, v in m.items() if k != "train"} for m in messages],
+                _told(messages),
                 tools=list(tools) or None,  # type: ignore[arg-type]
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
             )
+        assert isinstance(text, str)
+        return text
+
+    def marks_answers(self, tools: Sequence[Mapping[str, Any]] = ()) -> bool:
+        """Whether the template says itself where answers stand, in ``{% generation %}`` blocks."""
+        return not self.plain and bool(_GENERATION.search(self._template(tools)))
+
+    def marked(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        where: str = "",
+    ) -> tuple[str, list[tuple[int, int]]]:
+        """A dialogue as text, and start and stop of each of the template's own answers.
+
+        Args:
+            messages: the dialogue.
+            tools: what the assistant may call, for the template.
+            where: the record's place, for the error.
+
+        Raises:
+            DataError: the template refuses the dialogue.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        given: dict[str, Any] = {"tools": list(tools) or None, **self.tokenizer.special_tokens_map}
+        with self._refusing(messages, where):
+            rendered: Any = render_jinja_template(
+                [_told(messages)],
+                chat_template=self._template(tools),
+                return_assistant_tokens_mask=True,
+                **given,
+            )
+        (text,), (blocks,) = rendered
+        return text, blocks
+
+    def _template(self, tools: Sequence[Mapping[str, Any]]) -> str:
+        return str(self.tokenizer.get_chat_template(tools=list(tools) or None))  # type: ignore[arg-type]
+
+    @contextmanager
+    def _refusing(self, messages: Sequence[Message], where: str) -> Iterator[None]:
+        """What a template raises, as an error of the record."""
+        from jinja2 import TemplateError
+
+        try:
+            yield
         except (TemplateError, TypeError) as error:
             roles = ", ".join(m["role"] for m in messages)
             raise DataError(
@@ -96,8 +150,6 @@ class Renderer:
                 where=where,
                 fix="change the record's roles, or name another template: --template chatml",
             ) from None
-        assert isinstance(text, str)
-        return text
 
     @property
     def name(self) -> str:

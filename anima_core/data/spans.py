@@ -4,16 +4,18 @@ r"""Where in a dialogue's text the answers stand.
     |--------------- generation prompt ------------------||-- answer --|
 
 An answer runs from the end of its generation prompt to its end-of-turn token. Both ends are
-found by rendering the dialogue up to there, never by searching for markers or by token ids.
+found by rendering the dialogue up to there, never by searching for markers or by token ids. A
+template that marks its answers itself must agree (see `generation`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from anima_core.data.chat import Renderer
+from anima_core.data.generation import Found, Marked
 from anima_core.data.toolcheck import check_tools
 from anima_core.data.turn_ends import moved_start, turn_end
 from anima_core.data.turns import Message
@@ -23,19 +25,32 @@ if TYPE_CHECKING:
     from anima_core.config.core import TrainOn
 
 
+class Span(NamedTuple):
+    """A part of a text that is to be learnt.
+
+    Attributes:
+        start, stop: where it stands, in characters.
+        weight: the weight of its tokens in the loss, above 0.
+    """
+
+    start: int
+    stop: int
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A dialogue, or plain text, as text.
 
     Attributes:
         text: the text, up to the end of the last answer's turn.
-        spans: start and stop, in characters, of each part that is to be learnt.
+        spans: the parts that are to be learnt; a token that two of them share is the later one's.
         boundary: where the first answer begins.
         plain: whether it is plain text, which ends with EOS, whatever it says itself.
     """
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...]
     boundary: int = 0
     plain: bool = False
 
@@ -43,7 +58,7 @@ class Rendered:
 def render_text(render: Renderer, text: str) -> Rendered:
     """Plain text, all of which is learnt; BOS before it where the tokenizer writes one."""
     whole = render.bos + text
-    return Rendered(whole, ((0, len(whole)),), plain=True)
+    return Rendered(whole, (Span(0, len(whole)),), plain=True)
 
 
 def render_spans(
@@ -68,46 +83,80 @@ def render_spans(
 
     Raises:
         DataError: the template refuses the dialogue, leaves tools out, or writes its beginning
-            differently once more follows, so that an answer's place in the text cannot be known.
+            differently once more follows, so that an answer's place in the text cannot be known;
+            or its own ``{% generation %}`` blocks hold something else than the answers.
     """
-    whole = render(messages, tools=tools, where=where)
-    check_tools(render, messages, tools, whole, where)
-    last = len(messages) - 1
-    spans: list[tuple[int, int]] = []
-    answers = [i for i in range(first, last + 1) if messages[i]["role"] == "assistant"]
-    for index in answers:
-        prompt = render(messages[:index], add_generation_prompt=True, tools=tools, where=where)
-        start: int | None = len(prompt)
-        if not whole.startswith(prompt):
-            start = moved_start(messages, index, prompt, whole, spans[-1][1] if spans else 0)
-        if start is None:
-            raise _moved(render, f"the prompt of message {index}", prompt, whole, where)
-        if index == last:
-            stop = len(whole.rstrip())
-        else:
-            closed = render(messages[: index + 1], tools=tools, where=where)
-            found = turn_end(render, messages[index], closed, whole, start)
-            if found is None:
-                raise _moved(render, f"message {index}", closed, whole, where)
-            stop = found
-        spans.append((start, stop))
-    # What a template writes after the last end-of-turn is never learnt and predicts nothing.
-    text = whole[: spans[-1][1]]
-    wanted = [messages[index].get("train", True) for index in answers]
-    if train_on == "all":
-        learnt = _around([s for s, w in zip(spans, wanted, strict=True) if not w], len(text))
+    blocks: list[tuple[int, int]] | None = None
+    if render.marks_answers(tools):
+        whole, blocks = render.marked(messages, tools=tools, where=where)
     else:
-        learnt = [s for s, w in zip(spans, wanted, strict=True) if w]
-        if train_on == "last":
-            learnt = [span for span in learnt if span == spans[-1]]
-    return Rendered(text, tuple(learnt), spans[0][0])
+        whole = render(messages, tools=tools, where=where)
+    check_tools(render, messages, tools, whole, where)
+    answers = [i for i in range(first, len(messages)) if messages[i]["role"] == "assistant"]
+    weights = [_weight(messages[index]) for index in answers]
+    if train_on == "last":
+        weights[:-1] = [0.0] * (len(answers) - 1)
+    found: list[Found] = []
+    after = 0
+    for index in answers:
+        try:
+            place = _by_rendering(render, messages, index, whole, after, tools, where)
+        except DataError as error:
+            if blocks is None:
+                raise
+            found.append(error)
+        else:
+            found.append(place)
+            after = place[1]
+    if blocks is None:
+        places = [place for place in found if not isinstance(place, DataError)]
+    else:
+        marked = Marked(render, messages, tools, whole, blocks, where)
+        places = marked.settled(answers, found, [weight > 0 for weight in weights])
+    # What a template writes after the last end-of-turn is never learnt and predicts nothing.
+    text = whole[: places[-1][1]]
+    spans = [Span(*place, weight) for place, weight in zip(places, weights, strict=True)]
+    learnt = [span for span in spans if span.weight]
+    if train_on == "all":
+        own = [span for span in spans if span.weight != 1]
+        learnt = [*_around(own, len(text)), *(span for span in own if span.weight)]
+    return Rendered(text, tuple(learnt), places[0][0])
 
 
-def _around(holes: Sequence[tuple[int, int]], length: int) -> list[tuple[int, int]]:
+def _weight(message: Message) -> float:
+    return float(message.get("weight", 1.0)) if message.get("train", True) else 0.0
+
+
+def _by_rendering(
+    render: Renderer,
+    messages: Sequence[Message],
+    index: int,
+    whole: str,
+    after: int,
+    tools: Sequence[Mapping[str, Any]],
+    where: str,
+) -> tuple[int, int]:
+    """Start and stop of an answer, found by rendering the dialogue up to it and with it."""
+    prompt = render(messages[:index], add_generation_prompt=True, tools=tools, where=where)
+    start: int | None = len(prompt)
+    if not whole.startswith(prompt):
+        start = moved_start(messages, index, prompt, whole, after)
+    if start is None:
+        raise _moved(render, f"the prompt of message {index}", prompt, whole, where)
+    if index == len(messages) - 1:
+        return start, len(whole.rstrip())
+    closed = render(messages[: index + 1], tools=tools, where=where)
+    stop = turn_end(render, messages[index], closed, whole, start)
+    if stop is None:
+        raise _moved(render, f"message {index}", closed, whole, where)
+    return start, stop
+
+
+def _around(holes: Sequence[Span], length: int) -> list[Span]:
     """The parts of a text that lie outside of some spans."""
-    edges = [0, *(edge for hole in holes for edge in hole), length]
+    edges = [0, *(edge for hole in holes for edge in hole[:2]), length]
     parts = zip(edges[::2], edges[1::2], strict=True)
-    return [(start, stop) for start, stop in parts if start < stop]
+    return [Span(start, stop) for start, stop in parts if start < stop]
 
 
 def _moved(render: Renderer, what: str, part: str, whole: str, where: str) -> DataError:

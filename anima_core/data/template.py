@@ -1,19 +1,14 @@
-"""Token segments and their supervised mask, derived from the chat template.
-
-A dialogue is tokenised once, as a whole, with the place of every token in the text; a token is
-a target if it overlaps an answer. Padding and EOS ids play no part in that.
-"""
+"""Examples as token segments, through the chat template."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anima_core.batch import Role, TokenSegment
 from anima_core.data.chat import Renderer
 from anima_core.data.formats import Example
+from anima_core.data.masks import Tokens, tokenize
 from anima_core.data.place import place
 from anima_core.data.spans import Rendered, render_spans, render_text
 from anima_core.data.turns import Message
@@ -102,7 +97,7 @@ def encode(
         except DataError as error:
             refuse(error)
             texts.append([])
-    tokens = iter(_tokenize(render, [text for group in texts for text in group]))
+    tokens = iter(tokenize(render, [text for group in texts for text in group]))
     encoded: list[tuple[TokenSegment, ...]] = []
     for example, group in zip(examples, texts, strict=True):
         own = [next(tokens) for _ in group]
@@ -115,7 +110,7 @@ def encode(
 
 
 def _segments(
-    example: Example, group: Sequence[Rendered], own: Sequence[_Tokens]
+    example: Example, group: Sequence[Rendered], own: Sequence[Tokens]
 ) -> tuple[TokenSegment, ...]:
     if not group:
         return ()
@@ -131,89 +126,28 @@ def _render(render: Renderer, example: Example, train_on: TrainOn) -> list[Rende
         return [render_text(render, example.text)]
     if not example.chosen:
         return [render_spans(render, prompt, 0, where, tools=tools, train_on=train_on)]
+    for field, answer in (("chosen", example.chosen), ("rejected", example.rejected)):
+        _refuse_weights(field, answer, where)
     return [
         render_spans(render, (*prompt, *answer), len(prompt), where, tools=tools)
         for answer in (example.chosen, example.rejected)
     ]
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """One text's tokens.
-
-    Attributes:
-        ids: token ids.
-        supervised: which of them are targets.
-        stops: for each, where in the text it ends.
-    """
-
-    ids: list[int]
-    supervised: list[bool]
-    stops: list[int]
-
-    def segment(self, role: Role, start: int, parent: int = -1) -> TokenSegment:
-        """The tokens from `start` on; nothing predicts a root's first token."""
-        supervised = self.supervised[start:]
-        if parent < 0 and supervised:
-            supervised[0] = False
-        return TokenSegment(tuple(self.ids[start:]), tuple(supervised), role, parent)
-
-
-def _tokenize(render: Renderer, texts: Sequence[Rendered]) -> list[_Tokens]:
-    if not texts:
-        return []
-    encoded = render.tokenizer(
-        [rendered.text for rendered in texts],
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        verbose=False,
-    )
-    rows = zip(encoded["input_ids"], encoded["offset_mapping"], texts, strict=True)
-    return [_masked(render, ids, offsets, rendered) for ids, offsets, rendered in rows]
-
-
-def _masked(
-    render: Renderer, ids: list[int], offsets: list[tuple[int, int]], rendered: Rendered
-) -> _Tokens:
-    starts = [start for start, _ in offsets]
-    stops = [stop for _, stop in offsets]
-    supervised = [False] * len(ids)
-    for start, stop in rendered.spans:
-        # Tokenizers that trim offsets give white space no width: it counts where it ends.
-        first, end = bisect_right(stops, start), bisect_left(starts, stop)
-        if first and _reaches_over(render, ids[first - 1], rendered.text, stops[first - 1], start):
-            first -= 1
-            stops[first] = start + 1
-        supervised[first:end] = [True] * max(end - first, 0)
-    if not _ends(render, ids, starts, rendered):
-        # The template leaves the turn open; without EOS the model would never learn to stop.
-        ids, stops = [*ids, render.eos_id], [*stops, len(rendered.text)]
-        supervised.append(any(stop == len(rendered.text) for _, stop in rendered.spans))
-    return _Tokens(ids, supervised, stops)
-
-
-def _ends(render: Renderer, ids: Sequence[int], starts: Sequence[int], rendered: Rendered) -> bool:
-    """Whether the last token says that the text ends: a special one, written by the template."""
-    if not ids or rendered.plain:
-        return bool(ids) and ids[-1] == render.eos_id
-    return render.special.get(ids[-1]) == rendered.text[starts[-1] :].strip()
-
-
-def _reaches_over(render: Renderer, token: int, text: str, stop: int, boundary: int) -> bool:
-    r"""Whether a token has taken in an answer's first space, which its trimmed offsets hide.
-
-    Byte-level tokenizers write a space as ``Ġ``: with them ``"\n\n "`` may be one token, whose
-    offsets end before the space.
-    """
-    before, after = text[boundary - 1 : boundary], text[boundary : boundary + 1]
-    if stop != boundary or before == " " or after != " ":
-        return False
-    return str(render.tokenizer.convert_ids_to_tokens(token)).endswith("Ġ")
+def _refuse_weights(field: str, answer: Sequence[Message], where: str) -> None:
+    """A preference is between whole answers: what a part of one weighs would say nothing."""
+    for index, message in enumerate(answer):
+        if "weight" in message:
+            raise DataError(
+                f"field '{field}[{index}].weight': found the number {message['weight']:g}, "
+                "expected none, 0 or 1: a preference is between whole answers",
+                where=where,
+                fix="leave it out; the record's own 'weight' says how much the pair counts",
+            )
 
 
 def _pair(
-    chosen: _Tokens, rejected: _Tokens, boundary: int, where: str
+    chosen: Tokens, rejected: Tokens, boundary: int, where: str
 ) -> tuple[TokenSegment, TokenSegment, TokenSegment]:
     shared = 0
     # Each answer keeps at least one token of its own: the last is never shared.

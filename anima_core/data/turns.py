@@ -8,10 +8,12 @@ from typing import Any
 from anima_core.contracts import Record
 from anima_core.data.field import bad_field, shown, text
 from anima_core.data.tools import calls_of
+from anima_core.data.weights import weight_of
 
 Message = dict[str, Any]
 """``{"role": …, "content": …}``, and ``tool_calls``, ``tool_call_id``, ``name`` or
-``reasoning_content`` where it has them; ``"train": False`` where it is not to be learnt."""
+``reasoning_content`` where it has them; ``"train": False`` where it is not to be learnt, or
+``"weight"`` where its tokens have another weight in the loss than 1."""
 
 ROLES: Mapping[str, str] = {
     "system": "system",
@@ -61,8 +63,11 @@ def turn(record: Record, field: str, value: object) -> Message:
     for key in _KEPT:
         if value.get(key):
             message[key] = text(record, f"{field}.{key}", value[key])
-    if not _is_learnt(record, field, role, value):
+    weight = weight_of(record, field, role, value)
+    if not weight:
         message["train"] = False
+    elif weight != 1:
+        message["weight"] = weight
     return message
 
 
@@ -72,33 +77,6 @@ def _calls(record: Record, field: str, role: str, value: object) -> list[dict[st
     if role != "assistant":
         raise bad_field(record, f"{field}.tool_calls", shown(value), "none, but of the assistant")
     return calls_of(record, f"{field}.tool_calls", value)
-
-
-def _is_learnt(record: Record, field: str, role: str, value: Mapping[str, Any]) -> bool:
-    """What ``train`` or ``weight`` of a message say: 0 or false leaves an answer out."""
-    learnt = True
-    for key in ("train", "weight"):
-        flag = value.get(key)
-        if flag is None:
-            continue
-        if flag not in (0, 1):
-            raise bad_field(
-                record,
-                f"{field}.{key}",
-                shown(flag),
-                "0 or 1 (true or false)",
-                "a message is learnt or not; the record as a whole may have another weight",
-            )
-        if flag and role != "assistant":
-            raise bad_field(
-                record,
-                f"{field}.{key}",
-                shown(flag),
-                f"0 or nothing in a message by {role!r}",
-                "only the assistant's messages are learnt; --train-on all learns everything",
-            )
-        learnt = learnt and bool(flag)
-    return learnt
 
 
 def _joined(record: Record, field: str, content: object) -> object:

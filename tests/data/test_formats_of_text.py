@@ -285,11 +285,37 @@ def test_flags_of_messages(flags: dict[str, Any], learnt: bool) -> None:
 
 def test_flags_that_say_something_else_are_refused() -> None:
     messages: list[dict[str, Any]] = [*say("ua")]
-    messages[1]["weight"] = 0.5
-    with pytest.raises(DataError, match=r"'messages\[1\].weight': found the number 0.5") as caught:
+    messages[1]["train"] = 0.5
+    with pytest.raises(DataError, match=r"'messages\[1\].train': found the number 0.5") as caught:
         make({"messages": messages})
-    assert "the record as a whole may have another weight" in caught.value.fix
+    assert "how much it counts is its 'weight'" in caught.value.fix
     messages = [{**say("u")[0], "train": True}, say("a")[0]]
     with pytest.raises(DataError, match="by 'user'") as caught:
         make({"messages": messages})
     assert "--train-on all" in caught.value.fix
+
+
+@pytest.mark.parametrize("weight", [0.5, 2, 3.0, 1e-3])
+def test_a_message_may_have_a_weight(weight: float) -> None:
+    messages: list[dict[str, Any]] = [*say("ua"), *say("ua")]
+    messages[1]["weight"] = weight
+    found = make({"messages": messages}).messages
+    assert found[1]["weight"] == weight
+    assert "weight" not in found[3]
+
+
+@pytest.mark.parametrize(
+    "weight", [-1, -0.5, float("nan"), float("inf"), 10**400, "2", True, [1], {"a": 1}]
+)
+def test_a_weight_that_is_no_number_of_0_or_more_is_refused(weight: object) -> None:
+    messages: list[dict[str, Any]] = [*say("ua")]
+    messages[1]["weight"] = weight
+    with pytest.raises(DataError, match=r"'messages\[1\].weight'.*a finite number of 0 or more"):
+        make({"messages": messages})
+
+
+def test_nobody_elses_message_has_a_weight() -> None:
+    messages: list[dict[str, Any]] = [*say("ua")]
+    messages[0]["weight"] = 0.5
+    with pytest.raises(DataError, match="0 or nothing in a message by 'user'"):
+        make({"messages": messages})
