@@ -121,6 +121,10 @@ class Loss(Protocol):
             ``"hidden"`` is kept for later: such a loss is refused before anything loads, and so
             is one whose need the `token_logps` strategy does not declare in ``gives``.
         uses_reference: whether it wants the log-probs of the model as training starts.
+
+    A loss may declare ``weighs_tokens = True``: it counts each target by ``batch.target_weights``,
+    so that messages of one example may weigh differently. Without it, data whose messages have
+    weights other than 0 and 1 is refused before anything loads.
     """
 
     @property

@@ -37,7 +37,7 @@ class Sft:
 class SftLoss:
     """``sum of w * -log p(token) / sum of w`` over the supervised tokens of a step.
 
-    w is the weight of the token's example. The mean is over the whole optimizer step, so that
+    w is the weight of the token: its example's times its message's. The mean is over the whole optimizer step, so that
     neither micro-batches nor ranks change what a token counts.
     """
 
@@ -45,10 +45,11 @@ class SftLoss:
     scope: Literal["example"] = "example"
     needs: Literal["logps"] = "logps"
     uses_reference = False
+    weighs_tokens = True
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """The weighted number of supervised tokens."""
-        return {"nll": float(batch.weights[batch.target_example].double().sum())}
+        return {"nll": float(batch.target_weights.double().sum())}
 
     def __call__(
         self,
@@ -57,5 +58,4 @@ class SftLoss:
         reference: torch.Tensor | None = None,  # noqa: ARG002
     ) -> LossOutput:
         """The weighted sum of negative log-probs; logps ``[S]`` float32."""
-        weights = batch.weights[batch.target_example].to(logps.dtype)
-        return LossOutput({"nll": -(weights * logps).sum()})
+        return LossOutput({"nll": -(batch.target_weights.to(logps.dtype) * logps).sum()})
