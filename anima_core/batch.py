@@ -61,6 +61,14 @@ class TokenSegment:
     parent: int = -1
     weights: tuple[float, ...] = ()
 
+    def part(self, start: int, stop: int | None = None) -> TokenSegment:
+        """The tokens from `start` to `stop` as a root, whose first token nothing predicts."""
+        cut = slice(start, stop)
+        supervised = (False, *self.supervised[cut][1:])
+        return replace(
+            self, ids=self.ids[cut], supervised=supervised, weights=self.weights[cut], parent=-1
+        )
+
 
 @dataclass(frozen=True)
 class EncodedExample:

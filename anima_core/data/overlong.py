@@ -143,13 +143,8 @@ def split(example: EncodedExample, limit: int) -> list[EncodedExample]:
         limit: at least 2.
     """
     (segment,) = example.segments
-    parts = []
-    for start in range(0, len(segment.ids) - 1, limit - 1):
-        stop = start + limit
-        supervised = (False, *segment.supervised[start + 1 : stop])
-        part = replace(segment, ids=segment.ids[start:stop], supervised=supervised)
-        parts.append(replace(example, segments=(part,)))
-    return parts
+    starts = range(0, len(segment.ids) - 1, limit - 1)
+    return [replace(example, segments=(segment.part(at, at + limit),)) for at in starts]
 
 
 def truncate(example: EncodedExample, limit: int) -> EncodedExample | None:
@@ -174,8 +169,7 @@ def truncate(example: EncodedExample, limit: int) -> EncodedExample | None:
         needed = len(segment.ids) if after else _last_answer(segment)
         if excess >= needed:
             return None
-        rest = segment.supervised[excess + 1 :]
-        segments.append(replace(segment, ids=segment.ids[excess:], supervised=(False, *rest)))
+        segments.append(segment.part(excess))
     return replace(example, segments=tuple(segments))
 
 

@@ -37,8 +37,8 @@ class Sft:
 class SftLoss:
     """``sum of w * -log p(token) / sum of w`` over the supervised tokens of a step.
 
-    w is the weight of the token: its example's times its message's. The mean is over the whole optimizer step, so that
-    neither micro-batches nor ranks change what a token counts.
+    w is the weight of the token: its example's times its message's. The mean is over the whole
+    optimizer step, so that neither micro-batches nor ranks change what a token counts.
     """
 
     data: Literal["completion"] = "completion"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anima_core.batch import EncodedExample, Role, TokenSegment
+from anima_core.batch import Batch, EncodedExample, Role, TokenSegment
 from anima_core.data.collate import collate
 
 
@@ -16,7 +19,9 @@ def token_segments(draw: st.DrawFn, parent: int, role: Role) -> TokenSegment:
     mask = draw(st.lists(st.booleans(), min_size=size, max_size=size))
     if parent < 0:
         mask[0] = False
-    return TokenSegment(tuple(ids), tuple(mask), role, parent)
+    weight = st.sampled_from([0.25, 1.0, 3.0])
+    own = draw(st.just([]) | st.lists(weight, min_size=size, max_size=size))
+    return TokenSegment(tuple(ids), tuple(mask), role, parent, tuple(own))
 
 
 @st.composite
@@ -34,7 +39,8 @@ def encoded(draw: st.DrawFn) -> EncodedExample:
 def slowly(examples: list[EncodedExample], rows: list[int]) -> dict[str, list[object]]:
     """One token at a time: for each, its whole own sequence is spelt out."""
     out: dict[str, list[object]] = {
-        k: [] for k in ("ids", "positions", "example", "role", "supervised", "sources")
+        k: []
+        for k in ("ids", "positions", "example", "role", "supervised", "sources", "target_weights")
     }
     place: dict[tuple[int, int, int], int] = {}
     for number, row in enumerate(rows):
@@ -52,6 +58,8 @@ def slowly(examples: list[EncodedExample], rows: list[int]) -> dict[str, list[ob
                 out["role"].append(int(segment.role))
                 out["supervised"].append(segment.supervised[at[1]])
                 if segment.supervised[at[1]]:
+                    own = segment.weights[at[1]] if segment.weights else 1.0
+                    out["target_weights"].append(examples[row].weight * own)
                     out["sources"].append(place[(number, *before[-1])])
                 before.append(at)
     return out
@@ -63,10 +71,10 @@ def test_collate_equals_the_slow_way(data: st.DataObject, examples: list[Encoded
     rows = rows[: data.draw(st.integers(1, len(rows)))]
     batch = collate(examples, rows)
     for name, values in slowly(examples, rows).items():
-        assert getattr(batch, name).tolist() == values, name
+        assert getattr(batch, name).tolist() == pytest.approx(values, rel=1e-6), name
     assert batch.rows == tuple(rows)
     assert batch.weights.tolist() == [examples[row].weight for row in rows]
-    assert batch.weights.dtype == torch.float32
+    assert batch.weights.dtype == batch.target_weights.dtype == torch.float32
     assert batch.supervised.dtype == torch.bool
     for name in ("ids", "positions", "example", "segment", "role", "sources"):
         assert getattr(batch, name).dtype == torch.int64, name
@@ -116,6 +124,10 @@ ROOT = TokenSegment((1, 2), (False, True))
         ((TokenSegment((1, 2), (True, True)),), "first token of root segment 0"),
         ((TokenSegment((), ()),), "segment 0 is empty"),
         ((TokenSegment((1, 2), (False,)),), "2 ids and a mask of 1"),
+        ((TokenSegment((1, 2), (False, True), weights=(1.0,)),), "2 ids and 1 weights"),
+        ((TokenSegment((1, 2), (False, True), weights=(1.0, 0.0)),), "has the weight 0.0"),
+        ((TokenSegment((1, 2), (False, True), weights=(1.0, -1.0)),), "has the weight -1.0"),
+        ((TokenSegment((1, 2), (False, True), weights=(1.0, math.nan)),), "has the weight nan"),
         ((TokenSegment((1,), (True,), parent=0),), "segment 0 continues 0"),
         ((TokenSegment((1,), (True,), parent=1), ROOT), "segment 0 continues 1"),
         (
@@ -134,3 +146,39 @@ def test_rows_must_exist() -> None:
         collate([], [])
     with pytest.raises(ValueError, match="row 1 is outside"):
         collate([EncodedExample((ROOT,))], [1])
+
+
+@given(examples=st.lists(encoded(), min_size=1, max_size=4))
+def test_a_batch_can_be_taken_apart_again(examples: list[EncodedExample]) -> None:
+    assert unpacked(collate(examples, range(len(examples)))) == [
+        replace(example, segments=tuple(map(weighed, example.segments))) for example in examples
+    ]
+
+
+def weighed(segment: TokenSegment) -> TokenSegment:
+    """With the weight of every target written out, and none of another token."""
+    weights = segment.weights or (1.0,) * len(segment.ids)
+    pairs = zip(weights, segment.supervised, strict=True)
+    return replace(segment, weights=tuple(w if wanted else 1.0 for w, wanted in pairs))
+
+
+def unpacked(batch: Batch) -> list[EncodedExample]:
+    """The examples of a batch."""
+    own = torch.ones(batch.tokens)
+    own[batch.supervised] = batch.target_weights / batch.weights[batch.target_example]
+    examples: list[EncodedExample] = []
+    for number in range(batch.examples):
+        at = [i for i, s in enumerate(batch.layout) if batch.example[s.start] == number]
+        segments = []
+        for start, stop, parent in (batch.layout[i] for i in at):
+            segments.append(
+                TokenSegment(
+                    tuple(batch.ids[start:stop].tolist()),
+                    tuple(batch.supervised[start:stop].tolist()),
+                    Role(int(batch.role[start])),
+                    parent - at[0] if parent >= 0 else -1,
+                    tuple(round(weight, 4) for weight in own[start:stop].tolist()),
+                )
+            )
+        examples.append(EncodedExample(tuple(segments), float(batch.weights[number])))
+    return examples

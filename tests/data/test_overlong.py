@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
-from anima_core.data.overlong import Lengths, fit, truncate
+from anima_core.data.overlong import Lengths, fit, split, truncate
 from anima_core.errors import DataError
 
 
@@ -59,6 +59,18 @@ def test_context_is_cut_from_the_left(mask: str, limit: int, left: str) -> None:
 )
 def test_an_answer_that_does_not_fit_is_never_cut(mask: str, limit: int) -> None:
     assert truncate(completion(mask), limit) is None
+
+
+def test_weights_stay_with_their_tokens() -> None:
+    ids, weights = (0, 1, 2, 3, 4), (1.0, 2.0, 3.0, 4.0, 5.0)
+    chat = EncodedExample((TokenSegment(ids, (False, True, False, True, True), weights=weights),))
+    cut = truncate(chat, 4)
+    assert cut is not None
+    assert cut.segments[0] == TokenSegment(
+        ids[1:], (False, False, True, True), weights=(2.0, 3.0, 4.0, 5.0)
+    )
+    text = EncodedExample((TokenSegment(ids, (False, *[True] * 4), weights=weights),))
+    assert [part.segments[0].weights for part in split(text, 3)] == [weights[:3], weights[2:]]
 
 
 def test_a_pairs_prompt_is_cut_for_both() -> None:
