@@ -18,6 +18,8 @@ _QUESTIONS = ("question", "query", "problem", "ask", "user", "human", "source_te
 _ANSWERS = ("answer", "reply", "solution", "assistant", "bot", "target_text")
 _TEXTS = ("content", "body", "document", "article", "passage", "story")
 
+_BY_HAND = "say with --columns FIELD=COLUMN which column holds what"
+
 _WANTS = {
     "preference": "add --dpo to learn from preferences",
     "unpaired": "take a strategy whose loss learns from unpaired feedback, as KTO does "
@@ -56,7 +58,7 @@ def unknown(record: Record, kind: Kind) -> DataError:
     formats = "; ".join(sorted(shapes, key=lambda shape: not shape.startswith("prompt")))
     missing = list(dict.fromkeys(near.values()))
     what = f"{' or '.join(map(repr, missing))} is missing: {found}" if near else found
-    fix = _misspelt(fields, missing) or _mapping(fields, kind)
+    fix = _misspelt(fields, missing) or _mapping(fields, kind) or ("" if near else _BY_HAND)
     return DataError(f"{what}, expected one of: {formats}", where=where, fix=fix)
 
 
@@ -65,7 +67,7 @@ def lacking(record: Record, known: Format) -> DataError:
     return DataError(
         f"{fields_of(record.fields)}, expected those of {known.name}: {known.shape}",
         where=place(record.file, record.line),
-        fix="name another --format, or say with --columns FIELD=COLUMN which column holds what",
+        fix=f"name another --format, or {_BY_HAND}",
     )
 
 
