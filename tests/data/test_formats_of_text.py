@@ -218,7 +218,7 @@ def test_what_is_no_text_says_what_to_do() -> None:
 def test_an_unknown_record_without_a_hint() -> None:
     with pytest.raises(DataError) as caught:
         make({"a": 1})
-    assert caught.value.fix == ""
+    assert caught.value.fix == "say with --columns FIELD=COLUMN which column holds what"
 
 
 @pytest.mark.parametrize(
