@@ -36,6 +36,7 @@ PANELS = {
         "overlong",
         "min_length",
         "max_examples",
+        "mix",
         "skip_bad_records",
         "eval_data",
         "eval_fraction",

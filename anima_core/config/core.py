@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from anima_core.config.values import one_or_many, pairs
+from anima_core.config.values import one_or_many, pairs, shares
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -16,6 +16,7 @@ TrainOn = Literal["all", "assistant", "last"]
 Batching = Literal["shuffled", "full"]
 Strings = Annotated[tuple[str, ...], BeforeValidator(one_or_many)]
 Pairs = Annotated[tuple[str, ...], BeforeValidator(pairs)]
+Shares = Annotated[tuple[str, ...], BeforeValidator(shares)]
 Format = Literal[
     "prompt-completion", "prompt-response", "alpaca", "messages", "sharegpt", "input-output",
     "self-instruct", "long-data", "text", "chip2", "oasst", "hh-rlhf-text", "user-assistant",
@@ -72,6 +73,11 @@ class CoreOptions(BaseModel):
     )
     max_examples: int | None = Field(
         default=None, ge=1, description="Train on at most so many examples, drawn by --seed."
+    )
+    mix: Shares = Field(
+        default=(),
+        description="Share of the examples that each source of DATA gives, as SOURCE=SHARE: "
+        "a.jsonl=0.7. Shares are relative and kept exactly, as far as the sources reach.",
     )
     format: Format | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def anchored(option: str, value: Any, folder: Path) -> Any:
     """
     if isinstance(value, list):
         return [anchored(option, item, folder) for item in value]
+    if option == "mix":
+        return _shares(value, lambda source: anchored("data", source, folder))
     if not isinstance(value, str) or not value:
         return value
     if option == "output":
@@ -47,12 +50,22 @@ def absolute(option: str, value: Any) -> Any:
     """A core option's value with what exists on this machine made absolute."""
     if isinstance(value, (list, tuple)):
         return [absolute(option, item) for item in value]
+    if option == "mix":
+        return _shares(value, lambda source: absolute("data", source))
     if isinstance(value, Path):
         return str(home_expanded(value).absolute())
     if option in _MAYBE_PATHS and isinstance(value, str):
         there = _exists(option, Path.cwd(), value) or _matches(option, Path.cwd(), value)
         return str(_join(Path.cwd(), value)) if there else value
     return value
+
+
+def _shares(value: Any, changed: Callable[[str], Any]) -> Any:
+    """``--mix``: ``SOURCE=SHARE``, or a mapping of sources to shares, with other sources."""
+    if isinstance(value, Mapping):
+        return [f"{changed(str(source))}={share}" for source, share in value.items()]
+    source, equals, share = str(value).rpartition("=")
+    return f"{changed(source)}={share}" if equals else value
 
 
 def _is_path(option: str, value: str, folder: Path) -> bool:

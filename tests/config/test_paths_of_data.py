@@ -33,3 +33,12 @@ def test_a_pattern_that_matches_is_written_absolute(here, monkeypatch):
         f"{Path.cwd()}/data/*.jsonl",
         "data/x*",
     ]
+
+
+def test_the_sources_of_a_mixture_are_meant_as_the_data_is(here):
+    given = {"data/a.jsonl": 0.7, "org/set": 0.3}
+    texts = [f"{here}/data/a.jsonl=0.7", "org/set=0.3"]
+    assert anchored("mix", given, here) == texts
+    assert anchored("mix", ["data/a.jsonl=0.7", "org/set=0.3"], here) == texts
+    assert anchored("mix", "nothing", here) == "nothing"
+    assert absolute("mix", ("../data/a.jsonl=0.7", "org/set=0.3")) == texts

@@ -142,12 +142,16 @@ def test_what_exists_is_written_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").touch()
     Path("tiny").mkdir()
-    config = CoreOptions(model="tiny", data=("rows.jsonl", "org/set"), output=Path("out"))
+    shares = {"./rows.jsonl": 0.5, "org/set": 2}
+    config = CoreOptions(
+        model="tiny", data=("rows.jsonl", "org/set"), mix=shares, output=Path("out")
+    )
 
     text = dump_run_file(config, {"paged-adamw": NoOptions()})
 
     assert f"model: {tmp_path}/tiny" in text
-    assert f"- {tmp_path}/rows.jsonl" in text
+    assert f"- {tmp_path}/rows.jsonl\n" in text
+    assert f"- {tmp_path}/rows.jsonl=0.5\n- org/set=2\n" in text
     assert "paged_adamw: {}" in text
     assert not any(f"{name}:" in text.splitlines() for name in NOT_IN_RUN_FILE)
     assert "output" not in text
