@@ -1,0 +1,114 @@
+"""Are the value and the gradient of Anima's preference losses those of TRL's?
+
+    python benchmarks/parity/dpo_losses.py
+
+Each library computes every loss that both have, by its own code from the model down, in an
+environment of its own: on one float32 model, one reference and one batch, TRL over padded rows,
+Anima over segments that share their prompts. Ends with 1 where they differ by more than 1e-4 of
+the value, or of the gradient's norm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent)]
+
+from harness.environments import ROOT, anima_python, trl_python  # noqa: E402
+
+FAMILY = (
+    "sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
+)  # fmt: skip
+COMPARING = ("sigmoid", "hinge", "ipo", "robust", "exo_pair", "discopop")
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+
+
+def cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """What is compared: a name, the options of `DpoOptions`, and those of `DPOConfig`."""
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def add(name: str, loss: str, theirs: str = "", ours: Any = None, **both: Any) -> None:
+        if "exo_pair" in loss:
+            both.setdefault("label_smoothing", 1e-3)
+        names = {"f_divergence": "f_divergence_type", "f_alpha": "f_alpha_divergence_coef"}
+        names |= {"weights": "loss_weights"}
+        config = {names.get(key, key): value for key, value in both.items()}
+        found[name] = (
+            {"loss": loss, **both, **(ours or {})},
+            {"loss_type": (theirs or loss).split(","), **config},
+        )
+
+    for loss in FAMILY:
+        add(loss, loss)
+    for loss in FAMILY[:-1]:
+        add(f"{loss}, beta 0.5", loss, beta=0.5)
+    for loss in SMOOTHED:
+        add(f"{loss}, label smoothing 0.2", loss, label_smoothing=0.2)
+    for divergence in ("forward_kl", "js_divergence", "alpha_divergence"):
+        for loss in COMPARING:
+            add(f"{loss}, {divergence}", loss, f_divergence=divergence)
+    add("sigmoid, alpha 0.2", "sigmoid", f_divergence="alpha_divergence", f_alpha=0.2)
+    for loss in ("sigmoid", "ipo", "aot", "apo_down", "sppo_hard"):
+        add(f"{loss}, LD alpha 0.3", loss, ld_alpha=0.3)
+    normalised = {"length_normalised": True}
+    add("sigmoid, length normalised", "sigmoid", "sigmoid_norm", normalised, beta=2.0)
+    add("sigmoid + bco_pair + sft", "sigmoid,bco_pair,sft", weights=[0.8, 0.2, 1.0])
+    add("ipo + aot + hinge", "ipo,aot,hinge", weights=[0.1, 2.0, 0.5])
+    return found
+
+
+def main() -> None:
+    """Make the model and the batch, let TRL compute, then Anima compute and compare."""
+    options = arguments()
+    work: Path = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "cases.json").write_text(json.dumps(cases(), indent=1), encoding="utf-8")
+    anima = anima_python(options.anima_python, work)
+    trl = trl_python(options.trl_python, work)
+    side = [str(anima), str(HERE / "dpo_losses_anima.py"), "--folder", str(work)]
+    quietly([*side, "--make"], work / "make.log")
+    quietly([str(trl), str(HERE / "dpo_losses_trl.py"), "--folder", str(work)], work / "trl.log")
+    raise SystemExit(subprocess.run(side, env=offline(), check=False).returncode)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--anima-python", type=Path, help="interpreter that has Anima")
+    parser.add_argument("--trl-python", type=Path, help="interpreter that has TRL")
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "benchmarks" / "dpo-losses")
+    return parser.parse_args()
+
+
+def quietly(line: list[str], log: Path) -> None:
+    """Run a process; its output is shown if it fails."""
+    with log.open("wb") as output:
+        code = subprocess.run(
+            line, stdout=output, stderr=subprocess.STDOUT, env=offline(), check=False
+        ).returncode
+    if code:
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+        raise SystemExit(f"{' '.join(line)}\nended with {code}:\n{tail}")
+
+
+def offline() -> dict[str, str]:
+    """The environment of a side."""
+    return {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
+    }
+
+
+if __name__ == "__main__":
+    main()
