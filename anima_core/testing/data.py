@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,7 @@ def random_examples(
     vocab: int = 320,
     longest: int = 14,
     weighted: bool = False,
+    weighted_tokens: bool = False,
 ) -> list[EncodedExample]:
     """Random examples of the shapes that a loss meets.
 
@@ -35,6 +37,8 @@ def random_examples(
         longest: longest prompt, and longest answer, in tokens; at least 3. The first example has
             one token of prompt and of answer, the second the longest.
         weighted: draw each weight from [0.5, 2) instead of 1.
+        weighted_tokens: draw a weight of each token of an answer too, as messages have them;
+            completions only. All else is as without.
 
     Returns:
         The examples; `file` is ``"random"`` and `line` counts from 1.
@@ -56,6 +60,8 @@ def random_examples(
                 _segment(rng, vocab, _mask(rng, rng.randint(1, longest)), Role.REJECTED, 0),
             )
         weight = rng.uniform(0.5, 2) if weighted else 1.0
+        if weighted_tokens and kind == "completion":
+            segments = (_weighed(segments[0], f"{kind}/{seed}/{number}"),)
         examples.append(EncodedExample(segments, weight, "random", number + 1))
     return examples
 
@@ -71,6 +77,11 @@ def _segment(
 ) -> TokenSegment:
     ids = tuple(rng.randrange(vocab) for _ in mask)
     return TokenSegment(ids, tuple(mask), role, parent)
+
+
+def _weighed(segment: TokenSegment, seed: str) -> TokenSegment:
+    rng = random.Random(seed)  # noqa: S311 - test data, not a secret
+    return replace(segment, weights=tuple(rng.uniform(0.5, 2) for _ in segment.ids))
 
 
 def batch_of(examples: Sequence[EncodedExample], rows: Sequence[int] | None = None) -> Batch:

@@ -18,6 +18,7 @@ from anima_core.testing.losses import (
     prepared,
     wanted,
 )
+from anima_core.testing.weighed import check_token_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,8 @@ def check_loss(
     4. float32 and bfloat16 log-probs give the same value up to rounding, finitely, and leave the
        batch and the log-probs as they were; so does it under ``torch.no_grad``.
     5. A `state_dict` comes with a `load_state_dict` that takes it.
+    6. Where it says `weighs_tokens`, that a weight of all tokens of an example is a weight of the
+       example, and that weights within an example tell its tokens apart.
 
     Args:
         loss: the loss; copies of it are called.
@@ -75,6 +78,10 @@ def check_loss(
         check_micro_batch_invariance(loss, examples, seed=seed)
     _check_dtypes(loss, batch, seed)
     _check_state(loss)
+    weighs = getattr(loss, "weighs_tokens", False)
+    assert weighs in (True, False), f"`weighs_tokens` is {weighs!r}, neither True nor False"
+    if weighs and loss.data == "completion":
+        check_token_weights(loss, examples, seed=seed)
 
 
 def _check_wanted(loss: Loss, batch: Batch, vocab: int) -> None:

@@ -52,7 +52,30 @@ class Distil(Nll):
         return LossOutput({"nll": -(weights * ((logps * share).sum(dim=1) + 0.1 * rest)).sum()})
 
 
-@pytest.mark.parametrize("loss", [Nll, Margin, Distil])
+class Weighs(Nll):
+    """Counts each token by its own weight."""
+
+    weighs_tokens = True
+
+    def weights(self, batch):
+        return batch.target_weights
+
+    def denominators(self, batch):
+        return {"nll": float(self.weights(batch).sum())}
+
+    def __call__(self, batch, logps, reference=None):
+        return LossOutput({"nll": -(self.weights(batch).to(logps.dtype) * logps).sum()})
+
+
+class WeighsAnswers(Weighs):
+    """A mean over answers, not over tokens."""
+
+    def weights(self, batch):
+        tokens = batch.per_example(torch.ones_like(batch.target_weights))
+        return batch.target_weights / tokens[batch.target_example]
+
+
+@pytest.mark.parametrize("loss", [Nll, Margin, Distil, Weighs, WeighsAnswers])
 def test_sound_ones_pass(loss):
     check_loss(loss())
 
@@ -198,9 +221,35 @@ class LooksAround(Distil):
         return (super().wanted(batch) + batch.examples) % 320
 
 
+class OnlySaysSo(Weighs):
+    def weights(self, batch):
+        return batch.weights[batch.target_example]
+
+
+class WeighsTwice(Weighs):
+    def weights(self, batch):
+        return batch.weights[batch.target_example] * batch.target_weights
+
+
+class WeighsByExample(Weighs):
+    """The mean weight of an example's tokens, for all of them."""
+
+    def weights(self, batch):
+        tokens = batch.per_example(torch.ones_like(batch.target_weights))
+        return (batch.per_example(batch.target_weights) / tokens)[batch.target_example]
+
+
+class NoFlag(Weighs):
+    weighs_tokens = "yes"
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
+        (OnlySaysSo, "is off by .* `batch.target_weights`"),
+        (WeighsTwice, "is off by .* `batch.target_weights`"),
+        (WeighsByExample, "tokens of one example count alike"),
+        (NoFlag, "`weighs_tokens` is 'yes'"),
         (Nothing, "`data` is 'pairs'"),
         (Per, "`scope` is 'batch'"),
         (Truthy, "`uses_reference` is None"),

@@ -21,7 +21,9 @@ from anima_core.testing import (
 )
 
 VOCAB = 320
-EXAMPLES = random_examples("completion", 6, seed=1, vocab=VOCAB, weighted=True)
+EXAMPLES = random_examples(
+    "completion", 6, seed=1, vocab=VOCAB, weighted=True, weighted_tokens=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_it_is_the_divergence_over_k_tokens_and_the_rest(folders, run, k):
         teacher, student = textbook(tiny_model("gpt2", seed=7)), textbook(tiny_model())
     wanted = loss.wanted(batch)
     output = loss(batch, student.gather(1, wanted).float())
-    weights = batch.weights[batch.target_example].double()
+    weights = batch.target_weights.double()
     t, p = (logps.gather(1, wanted[:, 1:]).exp() for logps in (teacher, student))
     kl = (t * (t / p).log()).sum(1)
     if k < VOCAB:

@@ -12,7 +12,7 @@ from anima_core.testing import (
     run_context,
 )
 
-EXAMPLES = random_examples("completion", 6, seed=1, weighted=True)
+EXAMPLES = random_examples("completion", 6, seed=1, weighted=True, weighted_tokens=True)
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 5.0]
 
 
@@ -34,10 +34,10 @@ def test_it_is_the_weighted_mean_of_equation_5(gamma):
     batch = batch_of(EXAMPLES)
     logps = drawn(batch)
     above = below = 0.0
-    for place, example in enumerate(batch.target_example.tolist()):
+    for place, weight in enumerate(batch.target_weights.tolist()):
         p = float(logps[place].exp())
-        above += float(batch.weights[example]) * -((1 - p) ** gamma) * float(logps[place])
-        below += float(batch.weights[example])
+        above += weight * -((1 - p) ** gamma) * float(logps[place])
+        below += weight
     assert float(mean(loss(gamma), batch, logps)) == pytest.approx(above / below, rel=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_its_derivative_is_the_one_that_is_documented(gamma, detach):
     slope = -((1 - p) ** gamma)
     if not detach:
         slope = slope + gamma * p * (1 - p) ** (gamma - 1) * at
-    torch.testing.assert_close(gradient, batch.weights[batch.target_example].double() * slope)
+    torch.testing.assert_close(gradient, batch.target_weights.double() * slope)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.01, 0.5, 1.0, 2.0])

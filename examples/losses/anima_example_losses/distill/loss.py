@@ -46,6 +46,7 @@ class DistillLoss(anima_core.TopkLoss):
     scope = "example"
     needs = "topk"
     uses_reference = False
+    weighs_tokens = True
 
     def __init__(self, teacher: Topk, alpha: float) -> None:
         self.teacher = teacher
@@ -57,8 +58,8 @@ class DistillLoss(anima_core.TopkLoss):
         return torch.cat([batch.targets[:, None], ids], dim=1)
 
     def denominators(self, batch: anima_core.Batch) -> dict[str, float]:
-        """The tokens, each counted by its example's weight, for both totals."""
-        tokens = float(batch.weights[batch.target_example].double().sum())
+        """The tokens, each counted by its weight, for both totals."""
+        tokens = float(batch.target_weights.double().sum())
         return {"kl": tokens, "nll": tokens}
 
     def __call__(
@@ -86,7 +87,7 @@ class DistillLoss(anima_core.TopkLoss):
         model = outcomes(logps[:, 1:])
         kl = (teacher.exp() * (teacher - model)).sum(1)
         nll = -logps[:, 0]
-        weight = batch.weights[batch.target_example].to(logps.dtype)
+        weight = batch.target_weights.to(logps.dtype)
         totals = {
             "kl": self.alpha * (weight * kl).sum(),
             "nll": (1 - self.alpha) * (weight * nll).sum(),

@@ -26,14 +26,15 @@ class FocalLoss(anima_core.Loss):
     scope = "example"
     needs = "logps"
     uses_reference = False
+    weighs_tokens = True
 
     def __init__(self, gamma: float, *, detach: bool = False) -> None:
         self.gamma = gamma
         self.detach = detach
 
     def denominators(self, batch: anima_core.Batch) -> dict[str, float]:
-        """The tokens, each counted by its example's weight: a function of the batch alone."""
-        return {"focal": float(batch.weights[batch.target_example].double().sum())}
+        """The tokens, each counted by its weight: a function of the batch alone."""
+        return {"focal": float(batch.target_weights.double().sum())}
 
     def __call__(
         self,
@@ -59,7 +60,7 @@ class FocalLoss(anima_core.Loss):
         weight = missing.clamp_min(torch.finfo(logps.dtype).tiny) ** self.gamma
         if self.detach:
             weight = weight.detach()
-        example = batch.weights[batch.target_example].to(logps.dtype)
+        example = batch.target_weights.to(logps.dtype)
         total = -(example * weight * logps).sum()
         tokens = float(len(logps))
         metrics = {
