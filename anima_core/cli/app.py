@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anima_core.cli.train import CommandLine
 
 RUN_COMMANDS = {
+    "data": "Show what data would teach a model, token by token, and what is wrong with it.",
     "train": "Train a model on data.",
     "plan": "Say what a run would do, without reading a weight.",
 }
@@ -43,7 +44,7 @@ def run_app(words: Sequence[str]) -> None:
 
 
 def build_app(command: str = "", line: CommandLine | None = None) -> typer.Typer:
-    """The application, with the parser of `train` or `plan` complete if that is the command.
+    """The application, with the parser of one of `RUN_COMMANDS` complete if that is the command.
 
     Args:
         command: the first word of the command line.
@@ -82,20 +83,24 @@ def _top(
 
 
 def _run_command(name: str, line: CommandLine | None) -> Callable[..., Any]:
-    """`train` or `plan`; without a command line a name in the list of commands."""
+    """`data`, `train` or `plan`; without a command line a name in the list of commands."""
     if line is None:
         return lambda: None
+    from anima_core.cli.data.command import audit_parameters, run_data
     from anima_core.cli.parameters import with_signature
     from anima_core.cli.train import run_plan, run_train
 
     def run(**values: Any) -> None:
         settle(bool(values["debug"]))
         request = line.request(values)
+        if name == "data":
+            raise typer.Exit(run_data(request, values))
         if name == "train":
             raise typer.Exit(run_train(request))
         raise typer.Exit(run_plan(request, machine=values["json_"]))
 
-    return with_signature(run, line.parameters(machine=name == "plan"))
+    made = line.parameters(machine=name == "plan")
+    return with_signature(run, audit_parameters(made) if name == "data" else made)
 
 
 def _generate(

@@ -33,6 +33,8 @@ PANELS = {
         "template",
         "train_on",
         "max_length",
+        "max_prompt_length",
+        "max_answer_length",
         "overlong",
         "min_length",
         "max_examples",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from anima_core.data.formats import Example
 from anima_core.data.turns import Message
 
-_PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
+_PLACEHOLDER = re.compile(r"(?<!\$)\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 
 
 @dataclass

@@ -24,7 +24,7 @@ GROUP = "anima.strategies"
 DISABLE_VARIABLE = "ANIMA_DISABLE_PLUGINS"
 """Environment variable: distributions to leave out, separated by commas."""
 
-_CLI_WORDS = frozenset({"config", "no-plugin", "help", "version", "json"})
+_CLI_WORDS = frozenset({"config", "no-plugin", "help", "version", "json", "html", "record", "show"})
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ _TOLD = (
     "train_on",
     "batch_size",
     "micro_tokens",
+    "batching",
     "max_examples",
     "seed",
     "skip_bad_records",

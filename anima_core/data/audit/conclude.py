@@ -175,7 +175,9 @@ def _labels(rows: Rows) -> dict[str, int]:
 def _packing(rows: Rows, setting: Setting) -> Packing | None:
     if not len(rows):
         return None
-    return packing_of(rows, setting.batch_size, setting.micro_tokens, setting.seed)
+    return packing_of(
+        rows, setting.batch_size, setting.micro_tokens, setting.seed, setting.batching
+    )
 
 
 def _shared(found: Groups, rows: Rows, files: list[str]) -> Shared:

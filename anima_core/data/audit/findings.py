@@ -59,34 +59,41 @@ def many(count: int, thing: str) -> str:
 
 def _bad(report: AuditReport) -> Iterator[AuditFinding]:
     bad = report.bad["count"]
-    if bad:
-        lines = [
-            f"{bad:,} of {many(report.records, 'record')} cannot be used",
-            *report.bad["listed"],
-        ]
+    if not bad:
+        return
+    head = f"{bad:,} of {many(report.records, 'record')} cannot be used"
+    what = "\n".join([head, *report.bad["listed"]])
+    if bad == report.records:
+        yield AuditFinding("bad-records", "error", what)
+    elif report.setting.skip_bad_records:
+        yield AuditFinding("bad-records", "warning", f"{what}\nthey are left out")
+    else:
         fix = "Mend them, or leave them out, counted and listed, with --skip-bad-records."
-        level = "warning" if report.setting.skip_bad_records else "error"
-        yield AuditFinding(
-            "bad-records", level, "\n".join(lines), "" if level == "warning" else fix
-        )
+        yield AuditFinding("bad-records", "error", what, fix)
 
 
 def _none(report: AuditReport) -> Iterator[AuditFinding]:
-    if not report.examples:
+    if not report.examples and report.bad["count"] < report.records:
         yield AuditFinding("no-example", "error", "there is nothing to learn from")
-    elif not report.trained_on:
+    elif report.examples and not report.trained_on:
         yield AuditFinding("no-example", "error", "no example is within the limit")
 
 
-def _audit_only(report: AuditReport) -> Iterator[AuditFinding]:
-    if report.setting.kind == "unpaired" and not report.setting.loss:
-        yield AuditFinding(
-            "audit-only",
-            "note",
-            "unpaired feedback (each answer has a label), and no strategy is named that learns "
-            "from it",
-            "`anima plugins list` shows the losses that are installed.",
-        )
+_LEARNS = {
+    "preference": ("preferences (chosen and rejected)", "Add --dpo to train on them."),
+    "unpaired": (
+        "unpaired feedback (each answer has a label)",
+        "`anima plugins list` shows the losses that are installed.",
+    ),
+}
+
+
+def _no_loss(report: AuditReport) -> Iterator[AuditFinding]:
+    kind = report.setting.kind
+    if kind in _LEARNS and not report.setting.loss:
+        what, fix = _LEARNS[kind]
+        said = f"no strategy is named that learns from {what}: this is the audit alone"
+        yield AuditFinding("no-loss", "note", said, fix)
 
 
 def _overlong(report: AuditReport) -> Iterator[AuditFinding]:
@@ -163,9 +170,10 @@ def _contents(report: AuditReport) -> Iterator[AuditFinding]:
         fix = "The data was decoded wrongly before it came here; make it anew from its source."
         yield AuditFinding("replacement-character", "warning", what, fix, report.replaced.places)
     if report.placeholders:
-        name = next(iter(report.placeholders))
         what = f"placeholders would be learnt as they stand: {counted(report.placeholders)}"
-        yield AuditFinding("placeholders", "warning", what, f"Fill each with --fill {name}=VALUE.")
+        first = sorted(report.placeholders, key=lambda name: -report.placeholders[name])[:3]
+        fix = f"Unless that is meant, fill each: {' '.join(f'--fill {n}=VALUE' for n in first)}."
+        yield AuditFinding("placeholders", "warning", what, fix)
 
 
 def _repeats(report: AuditReport) -> Iterator[AuditFinding]:
@@ -173,8 +181,9 @@ def _repeats(report: AuditReport) -> Iterator[AuditFinding]:
     if same.extra:
         places = tuple(together(group, " = ") for group in same.places)
         share = percent(same.extra / report.examples)
-        what = f"{many(same.extra, 'example')} ({share}) there already, token for token"
-        fix = "Each copy is learnt once more; take them out unless that is meant."
+        copies = "1 copy" if same.extra == 1 else f"{same.extra:,} copies"
+        what = f"{copies} of examples that are there already, token for token ({share})"
+        fix = "Each is learnt once more; take the copies out unless that is meant."
         yield AuditFinding("duplicates", "warning", what, fix, places)
     for answer in report.answers:
         if (
@@ -246,7 +255,7 @@ _CHECKS: tuple[Check, ...] = (
     _bad,
     _none,
     _overlong,
-    _audit_only,
+    _no_loss,
     _idle,
     _ends,
     _trip,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,7 +105,8 @@ class Looker:
         whole = bool(example.text) or self._asked.train_on == "all"
         seen.endings.take(encoded, where, self._render.special, whole=whole)
         seen.contents.take(example, where, self._special)
-        seen.over.take(encoded, where, self._asked.limit)
+        shorter = partial(self._encoder.shorter, example, encoded)
+        seen.over.take(encoded, where, self._encoder.limits, shorter)
         seen.answers.add(answer, last_answer(example)[:EXCERPT])
         seen.drawn.take(encoded)
         if any(_is_at(encoded, asked) for asked in self._asked.records):

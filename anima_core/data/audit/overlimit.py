@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from anima_core.batch import EncodedExample
 from anima_core.data.audit.noted import Noted
-from anima_core.data.overlong import is_plain, truncate
+from anima_core.data.limits import Limits, is_plain
 
 
 @dataclass
@@ -45,21 +46,33 @@ class OverLimit:
     dropped: Loss = field(default_factory=Loss)
     truncated: Loss = field(default_factory=Loss)
 
-    def take(self, example: EncodedExample, place: str, limit: int) -> EncodedExample | None:
+    def take(
+        self,
+        example: EncodedExample,
+        place: str,
+        limits: Limits,
+        shorter: Callable[[], EncodedExample | None],
+    ) -> EncodedExample | None:
         """Look at an example.
+
+        Args:
+            example: the example.
+            place: where it stands.
+            limits: the longest that is allowed.
+            shorter: makes it fit, or gives None.
 
         Returns:
             What ``truncate`` makes of it: the example itself where it is within the limit, None
             where nothing would be left.
         """
-        if example.longest <= limit:
+        if max(limits.excess(limits.sizes(example))) <= 0:
             return example
         targets = example.supervised
         self.over.add(place)
         self.targets += targets
         self.plain += is_plain(example)
         self.dropped.merge(Loss(1, targets))
-        cut = truncate(example, limit)
+        cut = shorter()
         left = cut.supervised if cut else 0
         self.truncated.merge(Loss(int(cut is None), targets - left))
         return cut

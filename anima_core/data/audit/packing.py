@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anima_core.data.batching import micro_batches, step_rows, steps_per_epoch
+from anima_core.data.batching import Batches, micro_batches
 
 if TYPE_CHECKING:
+    from anima_core.config.core import Batching
     from anima_core.data.audit.rows import Rows
 
 MOST_STEPS = 500
@@ -36,7 +37,9 @@ class Packing:
     padding: float
 
 
-def packing_of(rows: Rows, batch_size: int, micro_tokens: int, seed: int) -> Packing:
+def packing_of(
+    rows: Rows, batch_size: int, micro_tokens: int, seed: int, batching: Batching = "shuffled"
+) -> Packing:
     """Lay the data out as a run would.
 
     Args:
@@ -44,14 +47,16 @@ def packing_of(rows: Rows, batch_size: int, micro_tokens: int, seed: int) -> Pac
         batch_size: examples per optimizer step.
         micro_tokens: tokens in flight at once; a longer example goes alone, in as much room.
         seed: decides the order.
+        batching: how examples are put together.
     """
     tokens, longest = rows["tokens"], rows["longest"]
     sequences = np.where(rows["pair"] != 0, 2, 1)
-    steps = steps_per_epoch(len(rows), batch_size)
+    order = Batches(tokens.tolist(), batch_size, seed, batching)
+    steps = order.per_epoch
     looked_at = sorted(set(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).astype(int).tolist()))
     batches = used = room = padded = 0
     for step in looked_at:
-        own = list(step_rows(len(rows), batch_size, seed, step))
+        own = list(order.rows(step))
         lengths = tokens[own].tolist()
         groups = micro_batches(lengths, micro_tokens)
         sizes = [sum(lengths[i] for i in group) for group in groups]

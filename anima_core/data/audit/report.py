@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anima_core.data.audit.lengths import Lengths
 from anima_core.data.audit.packing import Packing
 from anima_core.data.audit.roundtrip import RoundTrip
 from anima_core.data.audit.view import ExampleView
+
+if TYPE_CHECKING:
+    from anima_core.config.core import Batching
 
 SCHEMA = 1
 """Goes up when a key of the JSON changes its meaning or goes away."""
@@ -27,8 +30,8 @@ class Setting:
         loss: the strategy that learns from it; empty where there is none.
         sources: the data, as given.
         limit: tokens of the longest sequence allowed.
-        overlong, train_on, batch_size, micro_tokens, max_examples, seed, skip_bad_records: the
-            core's options.
+        overlong, train_on, batch_size, micro_tokens, batching, max_examples, seed,
+            skip_bad_records: the core's options.
     """
 
     model: str
@@ -42,6 +45,7 @@ class Setting:
     train_on: str
     batch_size: int
     micro_tokens: int
+    batching: Batching
     max_examples: int | None
     seed: int
     skip_bad_records: bool

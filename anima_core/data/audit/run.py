@@ -14,7 +14,7 @@ from anima_core.data.audit.look import Asked, Looker
 from anima_core.data.audit.observed import Observed
 from anima_core.data.audit.report import AuditFinding, AuditReport, Setting
 from anima_core.data.audit.view import Viewer
-from anima_core.data.dataset import chunks
+from anima_core.data.chunks import chunks
 from anima_core.data.encoder import Encoder
 from anima_core.data.handling import Handling
 from anima_core.data.place import place

@@ -158,7 +158,7 @@ def shortened(pieces: Sequence[Piece], room: int) -> Iterator[Piece]:
     runs = list(_runs(pieces))
     own = max(room // max(len(runs), 1), 16)
     for run in runs:
-        if len(run) <= own + own // 4:  # to leave out a few would save nothing
+        if len(run) <= own + own // 2:  # to leave out a few would save nothing
             yield from run
             continue
         head, tail = own - own // 3, own // 3
