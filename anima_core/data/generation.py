@@ -108,17 +108,22 @@ class Marked:
         return (start if self.text[begins:start].strip() else begins), ends
 
     def _mark_before(self, index: int) -> int:
-        """Where the mark begins that a template writes before an answer."""
-        before = self.render(self.messages[:index], tools=self.tools, where=self.where)
-        return len(before.rstrip()) if self.text.startswith(before.rstrip()) else len(self.text)
+        """Where the mark begins that a template writes before an answer; the end if unknown."""
+        try:
+            before = self.render(self.messages[:index], tools=self.tools).rstrip()
+        except DataError:
+            return len(self.text)
+        return len(before) if self.text.startswith(before) else len(self.text)
 
     def _alone(self, index: int, block: tuple[int, int], last: int) -> tuple[int, int]:
         """An answer that only its block knows, with the end of its turn behind it."""
         start, stop = block
         inside = self.text[start:stop].rstrip()
-        lines = self.messages[index]["content"].strip().splitlines()
-        if lines and lines[-1].strip() not in inside:
-            answer = f"the answer (message {index}) is {_short(self.messages[index]['content'])}"
+        content = self.messages[index]["content"].strip()
+        # A thought may have been taken out of it, or marks have been written around it.
+        kept = self.render.special_pattern.sub("", inside).strip()
+        if content and (not kept or kept not in content) and content.splitlines()[-1] not in inside:
+            answer = f"the answer (message {index}) is {_short(content)}"
             raise self._disagreement(block, answer)
         stop = start + len(inside)
         if index == len(self.messages) - 1:

@@ -28,7 +28,6 @@ COHERE = ["<|START_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CH
 # EOS, the other special tokens, what ends an answer's turn, and the last one's.
 MODELS: dict[str, tuple[str, list[str], str, str]] = {
     "chatml": ("<|im_end|>", IM, "<|im_end|>", "<|im_end|>"),
-    "chatml-generation": ("<|im_end|>", IM, "<|im_end|>", "<|im_end|>"),
     "command-r": ("<|END_OF_TURN_TOKEN|>", COHERE, *["<|END_OF_TURN_TOKEN|>"] * 2),
     "deepseek": (
         "<｜end▁of▁sentence｜>", ["<｜User｜>", "<｜Assistant｜>"], *["<｜end▁of▁sentence｜>"] * 2,
@@ -48,9 +47,11 @@ MODELS: dict[str, tuple[str, list[str], str, str]] = {
     "qwen3": ("<|im_end|>", IM, "<|im_end|>", "<|im_end|>"),
     "zephyr": ("</s>", [], "</s>", "</s>"),
 }  # fmt: skip
+MARKING = ["chatml", "llama-3", "mistral", "qwen3"]  # those with {% generation %} blocks as well
+MODELS |= {f"{name}-generation": MODELS[name] for name in MARKING}
 NAMES = sorted(MODELS)
 NO_SYSTEM = {"gemma"}
-TOOLS = ["hermes-tools", "qwen3"]
+TOOLS = ["hermes-tools", "qwen3", "qwen3-generation"]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,7 @@ def text_of(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:
 def answers_of(name: str, *answers: str) -> list[str]:
     """What is to be learnt of some answers, by the template's own rules."""
     middle, last = MODELS[name][2:]
+    name = name.removesuffix("-generation")
     before = " " if name in ("llama-2", "mistral") else ""
     out = [before + a + (middle if i < len(answers) - 1 else last) for i, a in enumerate(answers)]
     if name == "qwen3":
@@ -176,13 +178,18 @@ def test_masks_are_those_of_the_templates_own_generation_blocks(
         assert not any(own["assistant_masks"][count:])
 
 
+@pytest.mark.parametrize("name", MARKING)
 def test_the_mask_of_a_template_is_the_same_with_and_without_generation_blocks(
-    model: Callable[[str], PreTrainedTokenizerFast],
+    model: Callable[[str], PreTrainedTokenizerFast], name: str
 ) -> None:
-    example = completion(*DIALOGUES[3])
-    (with_blocks,) = encode_completion(model("chatml-generation"), example)
-    (without,) = encode_completion(model("chatml"), example)
-    assert with_blocks == without
+    for turns in DIALOGUES:
+        (with_blocks,) = encode_completion(model(f"{name}-generation"), completion(*turns))
+        (without,) = encode_completion(model(name), completion(*turns))
+        assert with_blocks == without
+    pair = Example(say("u:Hello", "a:fine", "u:one"), "p", say("a:two thanks"), say("a:two"))
+    assert encode_preference(model(f"{name}-generation"), pair) == encode_preference(
+        model(name), pair
+    )
 
 
 WEATHER = {
