@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import groupby
 
 KEPT = 100
 """Places, or runs of neighbouring ones, that are remembered."""
@@ -61,15 +62,15 @@ class Places:
         self._more += later._more
 
     def __str__(self) -> str:
-        words: list[str] = []
-        before: _Run | None = None
-        for run in self._runs:
-            same = before and (run.file, run.unit) == (before.file, before.unit)
-            if same:
-                words[-1] += f", {run}"
+        words = []
+        for (file, unit), group in groupby(self._runs, lambda run: (run.file, run.unit)):
+            runs = list(group)
+            numbers = ", ".join(map(str, runs))
+            many = len(runs) > 1 or runs[0].last > runs[0].first
+            if unit:
+                words.append(f"{file}: record{'s' * many} {numbers}")
             else:
-                words.append(f"{run.file}: record {run}" if run.unit else _place(run))
-            before = run
+                words.append(f"{file}:{numbers}" if runs[0].first >= 0 else file)
         return "; ".join(words) + (f" and {self._more:,} more" if self._more else "")
 
     def _add(self, run: _Run) -> None:
@@ -81,7 +82,3 @@ class Places:
             self._runs.append(_Run(run.file, run.first, run.last, run.column, run.unit))
         else:
             self._more += count
-
-
-def _place(run: _Run) -> str:
-    return f"{run.file}:{run}" if run.first >= 0 else run.file

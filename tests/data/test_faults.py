@@ -175,7 +175,7 @@ def test_places_are_told_in_few_words() -> None:
         places.add(where)
     places.add("b.json:2 (record number)")
     places.add("c.txt")
-    assert str(places) == "a.jsonl:3-5, 9:2; b.json: record 1-2; c.txt"
+    assert str(places) == "a.jsonl:3-5, 9:2; b.json: records 1-2; c.txt"
     for line in range(0, 20 * KEPT, 10):
         places.add(f"d.jsonl:{line}")
     assert places.total == 7 + 2 * KEPT
