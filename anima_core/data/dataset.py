@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from anima_core.batch import EncodedExample
+import numpy as np
+
 from anima_core.contracts import Record
-from anima_core.data.encoder import AT_ONCE, Encoder
+from anima_core.data import token_cache
+from anima_core.data.encoder import Encoder
 from anima_core.data.formats import Kind
 from anima_core.data.handling import Handling
+from anima_core.data.intake import Intake, Source, Taken
 from anima_core.data.selection import drawn, hold_out
+from anima_core.data.store import Examples
 from anima_core.data.tally import Tally
 from anima_core.errors import DataError
-from anima_core.runs.plan import DataSummary
+from anima_core.runs.plan import DataSummary, SourceSummary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from anima_core.config.core import Overlong
 
 _DEFAULT = Handling()
+
+
+def _ignore(_: object) -> None:
+    return None
 
 
 def load_dataset(
@@ -37,9 +41,9 @@ def load_dataset(
     overlong: Overlong,
     sources: Sequence[str],
     handling: Handling = _DEFAULT,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[list[EncodedExample], DataSummary]:
-    """Encode records.
+    progress: Callable[[int], None] = _ignore,
+) -> tuple[Examples, DataSummary]:
+    """Encode records, wherever they come from.
 
     Args:
         records: records, read as they are needed.
@@ -55,35 +59,104 @@ def load_dataset(
         The examples to train on, in the records' order, and their summary.
 
     Raises:
+        DataError, SetupError, UsageError: as `load_sources`.
+    """
+    examples, summary = load_sources(
+        [Source(", ".join(sources), lambda: records)],
+        tokenizer,
+        kind=kind,
+        limit=limit,
+        overlong=overlong,
+        handling=handling,
+        cache=False,
+        note=_ignore,
+        progress=progress,
+    )
+    return examples, replace(summary, sources=tuple(sources))
+
+
+def load_sources(
+    sources: Sequence[Source],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    kind: Kind,
+    limit: int,
+    overlong: Overlong,
+    handling: Handling,
+    cache: bool,
+    note: Callable[[str], None],
+    progress: Callable[[int], None],
+) -> tuple[Examples, DataSummary]:
+    """Encode sources, or take what an earlier run made of them.
+
+    Args:
+        sources: where records come from.
+        tokenizer: the model's tokenizer.
+        kind: what the loss wants.
+        limit: tokens of the longest sequence allowed.
+        overlong: what to do with longer ones.
+        handling: what else was asked for.
+        cache: whether to keep what is made, and to look for what was kept.
+        note: told what a user would want to know of how it was done.
+        progress: called with how many more records are done.
+
+    Returns:
+        The examples to train on, in the records' order, and their summary.
+
+    Raises:
         DataError: records are malformed or of another kind (all of them are read first, and the
             error tells of all), a sequence is too long, or there is nothing to learn.
         SetupError: the tokenizer cannot be used.
         UsageError: there is no such format or field, or the loss learns from another kind.
     """
     encoder = Encoder(tokenizer, kind, handling, limit, overlong)
+    facts = token_cache.facts(tokenizer, kind, handling, limit, overlong) if cache else None
+    skips = handling.skip_bad_records
+    intake = Intake(encoder, facts, skips=skips, note=note, progress=progress)
+    names = [source.name for source in sources]
     tally = Tally()
-    kept: list[EncodedExample] = []
-    try:
-        for chunk in chunks(records):
-            encoded = encoder.encode(chunk)
-            kept += encoded.examples
-            tally.merge(encoded.tally)
-            if progress:
-                progress(len(chunk))
-    except DataError as error:  # a source that cannot be read on; a bad record is no such thing
-        if handling.skip_bad_records or not tally.faults.total:
-            raise
-        tally.faults.add(error)
-    encoder.columns.refuse_missing(tally.columns, ", ".join(sources))
-    if tally.faults.total and not handling.skip_bad_records:
-        raise tally.faults.refusal(sources, tally.records)
+    taken: list[Taken] = []
+    for number, source in enumerate(sources):
+        taken.append(intake.take(source, number))
+        tally.merge(taken[-1].tally)
+        if failure := taken[-1].failure:
+            if skips or not tally.faults.total:
+                raise failure
+            tally.faults.add(failure)
+            break
+    encoder.columns.refuse_missing(tally.columns, ", ".join(names))
+    if tally.faults.total and not skips:
+        raise tally.faults.refusal(names, tally.records)
     if refusal := tally.lengths.refusal(limit, overlong):
         raise refusal
+    kept = Examples([part.store for part in taken if part.store])
     if not kept:
-        raise _nothing(sources, tally)
+        raise _nothing(names, tally)
     examples = drawn(kept, handling.max_examples, handling.seed)
-    return examples, DataSummary(
-        sources=tuple(sources),
+    _note_cached(sources, taken, note)
+    return examples, _summary(kind, limit, names, tally, taken, kept, examples)
+
+
+def _note_cached(
+    sources: Sequence[Source], taken: Sequence[Taken], note: Callable[[str], None]
+) -> None:
+    cached = [s.name for s, part in zip(sources, taken, strict=True) if part.cached]
+    if cached:
+        some = f" of {', '.join(cached)}" if len(cached) < len(sources) else ""
+        note(f"tokens{some} read from the cache")
+
+
+def _summary(
+    kind: Kind,
+    limit: int,
+    names: Sequence[str],
+    tally: Tally,
+    taken: Sequence[Taken],
+    kept: Examples,
+    examples: Examples,
+) -> DataSummary:
+    return DataSummary(
+        sources=tuple(names),
         kind=kind,
         **counts(examples),
         limit=limit,
@@ -103,28 +176,35 @@ def load_dataset(
         bad=tally.faults.total,
         bad_records=tuple(tally.faults.listed()),
         bad_kinds=dict(tally.faults.kinds),
+        per_source=_per_source(names, taken, kept, examples),
     )
 
 
-def chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Some records at a time; those before a failure come before it is raised."""
-    stream = iter(records)
-    while True:
-        chunk: list[Record] = []
-        try:
-            chunk.extend(islice(stream, AT_ONCE))
-        except DataError:
-            if chunk:
-                yield chunk
-            raise
-        if not chunk:
-            return
-        yield chunk
+def _per_source(
+    names: Sequence[str], taken: Sequence[Taken], kept: Examples, examples: Examples
+) -> tuple[SourceSummary, ...]:
+    there = np.bincount(kept.columns.source, minlength=len(names))
+    tokens = np.bincount(kept.columns.source, kept.columns.tokens, len(names))
+    wanted = np.bincount(examples.columns.source, minlength=len(names))
+    return tuple(
+        SourceSummary(
+            source=name,
+            records=part.tally.records,
+            examples=int(there[number]),
+            tokens=int(tokens[number]),
+            short=part.tally.short,
+            overlong=part.tally.lengths.overlong,
+            dropped=part.tally.lengths.dropped,
+            bad=part.tally.faults.total,
+            taken=int(wanted[number]),
+        )
+        for number, (name, part) in enumerate(zip(names, taken, strict=True))
+    )
 
 
 def parted(
-    examples: Sequence[EncodedExample], summary: DataSummary, fraction: float, seed: int
-) -> tuple[tuple[list[EncodedExample], DataSummary], tuple[list[EncodedExample], DataSummary]]:
+    examples: Examples, summary: DataSummary, fraction: float, seed: int
+) -> tuple[tuple[Examples, DataSummary], tuple[Examples, DataSummary]]:
     """Examples to train on and examples held out of them, each with its summary.
 
     Raises:
@@ -137,31 +217,16 @@ def parted(
     return (train, replace(summary, **counts(train))), (held, rest)
 
 
-def counts(examples: Sequence[EncodedExample]) -> dict[str, Any]:
+def counts(examples: Examples) -> dict[str, Any]:
     """What a summary says of the examples themselves."""
+    columns = examples.columns
     return {
         "examples": len(examples),
-        "tokens": sum(example.tokens for example in examples),
-        "supervised_tokens": sum(example.supervised for example in examples),
-        "longest": max(example.longest for example in examples),
-        "sha256": fingerprint(examples),
+        "tokens": int(columns.tokens.sum(dtype=np.int64)),
+        "supervised_tokens": int(columns.supervised.sum(dtype=np.int64)),
+        "longest": int(columns.longest.max()),
+        "sha256": examples.fingerprint(),
     }
-
-
-def fingerprint(examples: Iterable[EncodedExample]) -> str:
-    """SHA-256 over ids, masks, roles, parents and weights, in order; files and lines don't count.
-
-    The same on every machine.
-    """
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(struct.pack("<Id", len(example.segments), example.weight))
-        for segment in example.segments:
-            head = (len(segment.ids), int(segment.role), segment.parent)
-            digest.update(struct.pack("<IIi", *head))
-            digest.update(struct.pack(f"<{len(segment.ids)}I", *segment.ids))
-            digest.update(array("B", segment.supervised).tobytes())
-    return digest.hexdigest()
 
 
 def _nothing(sources: Sequence[str], tally: Tally) -> DataError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,11 @@ class Encoder:
         self._overlong = overlong
         self._render = Renderer(tokenizer)
         self._format()
+
+    @property
+    def special(self) -> Collection[int]:
+        """Ids of the tokens that end a turn or a text."""
+        return self._render.special.keys()
 
     def encode(self, records: Sequence[Record]) -> Encoded:
         """Encode some records, bring them within the limit, and count.

@@ -50,6 +50,7 @@ class _Kind:
         return lines
 
 
+@dataclass
 class Faults:
     """Counts faults, and remembers where they are.
 
@@ -58,10 +59,9 @@ class Faults:
         kinds: how many there are of each kind, in the order in which each kind came up.
     """
 
-    def __init__(self) -> None:
-        self.total = 0
-        self.kinds: Counter[str] = Counter()
-        self._kinds: dict[str, _Kind] = {}
+    total: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    _kinds: dict[str, _Kind] = field(default_factory=dict)
 
     def add(self, fault: DataError) -> None:
         """Note the fault of one record."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
-from collections.abc import Sequence
 
-from anima_core.batch import EncodedExample
+import numpy as np
+
 from anima_core.data.formats import Example
+from anima_core.data.mixture import Mixed, Mixture, mixed
+from anima_core.data.store import Examples
 from anima_core.errors import DataError
 
 
@@ -27,18 +28,42 @@ def group_of(example: Example) -> int:
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "big")
 
 
-def drawn(examples: Sequence[EncodedExample], most: int | None, seed: int) -> list[EncodedExample]:
+def drawn(examples: Examples, most: int | None, seed: int) -> Examples:
     """At most so many examples, drawn by the seed alone and left in order."""
     if most is None or len(examples) <= most:
-        return list(examples)
+        return examples
     # A string is seeded through SHA-512, so it is the same draw on every machine.
     draw = random.Random(f"{seed}/max-examples")  # noqa: S311 - a choice, not a secret
-    return [examples[row] for row in sorted(draw.sample(range(len(examples)), most))]
+    return examples.select(sorted(draw.sample(range(len(examples)), most)))
 
 
-def hold_out(
-    examples: Sequence[EncodedExample], fraction: float, seed: int
-) -> tuple[list[EncodedExample], list[EncodedExample]]:
+def drawn_mixture(
+    examples: Examples, mixture: Mixture, most: int | None, seed: int
+) -> tuple[Examples, Mixed]:
+    """The examples of a mixture, in the order of the data set, and what was taken of which source.
+
+    Raises:
+        DataError: not one example can be had at these shares.
+    """
+    source = examples.columns.source
+    counts = np.bincount(source, minlength=len(mixture.pools)).tolist()
+    found = mixed(counts, mixture, most, seed)
+    if not any(found.rows):
+        empty = ", ".join(mixture.names[index] for index in found.limiting)
+        raise DataError(
+            f"no mixture can be made: too few examples are left of {empty}",
+            where="--mix",
+            fix="Leave the source out, give it a smaller share, or look at what left its "
+            "examples out.",
+        )
+    of_source = [np.flatnonzero(source == number) for number in range(len(counts))]
+    rows = [
+        every[np.asarray(own, np.int64)] for every, own in zip(of_source, found.rows, strict=True)
+    ]
+    return examples.select(np.concatenate(rows)), found
+
+
+def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
     """Part examples into those to train on and those to evaluate on.
 
     Examples that ask the same stay together, so that no prompt of the evaluation was trained on.
@@ -55,22 +80,23 @@ def hold_out(
     Raises:
         DataError: all of them ask the same, so that they cannot be parted.
     """
-    sizes = Counter(example.group for example in examples)
-    if len(sizes) < 2:
+    groups, sizes = np.unique(examples.columns.group, return_counts=True)
+    if len(groups) < 2:
         raise DataError(
             f"the {len(examples)} examples have one prompt, so none can be held out of them",
             where="--eval-fraction",
             fix="give data to evaluate on: --eval-data",
         )
-    order = sorted(sizes, key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest())
+    keys = [hashlib.sha256(f"{seed}/{group}".encode()).digest() for group in groups.tolist()]
+    order = sorted(range(len(groups)), key=lambda index: keys[index])
     wanted = round(fraction * len(examples))
-    held: set[int] = set()
+    held: list[int] = []
     count = 0
-    for group in order:
-        if count + sizes[group] <= wanted and len(held) < len(sizes) - 1:
-            held.add(group)
-            count += sizes[group]
+    for index in order:
+        if count + sizes[index] <= wanted and len(held) < len(groups) - 1:
+            held.append(index)
+            count += int(sizes[index])
     if not held:
-        held.add(min(order, key=lambda group: sizes[group]))
-    train = [example for example in examples if example.group not in held]
-    return train, [example for example in examples if example.group in held]
+        held.append(min(order, key=lambda index: sizes[index]))
+    is_held = np.isin(examples.columns.group, groups[held])
+    return examples.select(np.flatnonzero(~is_held)), examples.select(np.flatnonzero(is_held))

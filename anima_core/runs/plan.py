@@ -29,6 +29,49 @@ class SlotLine:
 
 
 @dataclass(frozen=True)
+class SourceSummary:
+    """What one source of a data set holds.
+
+    Attributes:
+        source: as given.
+        records: how many were read.
+        examples, tokens: what came of them, within the limits.
+        short, overlong, dropped, bad: as of the whole data set.
+        taken, taken_tokens: how many of those are trained on, and their tokens.
+    """
+
+    source: str
+    records: int
+    examples: int
+    tokens: int
+    short: int = 0
+    overlong: int = 0
+    dropped: int = 0
+    bad: int = 0
+    taken: int = 0
+    taken_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class MixtureShare:
+    """What a source gives to a mixture; one that is named twice gives as one.
+
+    Attributes:
+        source: as given.
+        share: what it is to have of the examples, 0 to 1.
+        examples: how many it has.
+        taken: how many it gives.
+        limits: whether it is why there are no more examples in all.
+    """
+
+    source: str
+    share: float
+    examples: int
+    taken: int
+    limits: bool = False
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """What a data set holds, after encoding.
 
@@ -49,6 +92,10 @@ class DataSummary:
         bad: records that cannot be used and were left out.
         bad_records: the first of those, where and why, and how many more there are.
         bad_kinds: how many there are of each kind of fault.
+        weighted: examples whose messages have weights other than 0 and 1.
+        special_text: records that hold the text of special tokens.
+        special_texts: how many hold that of each.
+        special_places: the first of them.
         replaced_fields: fields of the records that another column was taken in the place of.
         remarks: how many records were read otherwise than they stand there, by sentence.
         placeholders: how many examples have each placeholder that was not filled.
@@ -56,6 +103,11 @@ class DataSummary:
         short: examples left out by ``--min-length``.
         split: examples over the limit that were laid out as several.
         not_drawn: examples left out by ``--max-examples``.
+        per_source: what each source holds.
+        over_prompt, over_answer: how many had a prompt, or an answer, over its own limit.
+        mixture: what each source gives, where ``--mix`` says so.
+        unmixed: examples left out by ``--mix``.
+        lacking: how many examples fewer than ``--max-examples`` the mixture has.
     """
 
     sources: tuple[str, ...]
@@ -75,6 +127,10 @@ class DataSummary:
     bad: int = 0
     bad_records: tuple[str, ...] = ()
     bad_kinds: Mapping[str, int] = field(default_factory=dict)
+    weighted: int = 0
+    special_text: int = 0
+    special_texts: Mapping[str, int] = field(default_factory=dict)
+    special_places: tuple[str, ...] = ()
     replaced_fields: tuple[str, ...] = ()
     remarks: Mapping[str, int] = field(default_factory=dict)
     placeholders: Mapping[str, int] = field(default_factory=dict)
@@ -82,6 +138,12 @@ class DataSummary:
     short: int = 0
     split: int = 0
     not_drawn: int = 0
+    per_source: tuple[SourceSummary, ...] = ()
+    over_prompt: int = 0
+    over_answer: int = 0
+    mixture: tuple[MixtureShare, ...] = ()
+    unmixed: int = 0
+    lacking: int = 0
 
 
 @dataclass(frozen=True)

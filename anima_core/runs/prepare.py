@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,10 +19,12 @@ from anima_core.model.resolve import ModelSource, resolve_model
 from anima_core.problems import Problem
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.attribution import attributed
+from anima_core.registry.names import CORE_DISTRIBUTION
 from anima_core.registry.selection import Selection, select
 from anima_core.runs.capabilities import (
     capability_problems,
     kernel_problems,
+    weight_problems,
     window_of,
     window_problems,
 )
@@ -40,9 +42,12 @@ from anima_core.training.talk import exchange, join, together
 
 if TYPE_CHECKING:
     from anima_core.batch import EncodedExample
+    from anima_core.contracts import Record
     from anima_core.data.formats import Kind
+    from anima_core.data.intake import Source
+    from anima_core.data.store import Examples
 
-    Loaded = tuple[list[EncodedExample], DataSummary]
+    Loaded = tuple[Examples, DataSummary]
 
 T = TypeVar("T")
 
@@ -123,15 +128,19 @@ class _Preparation:
             self.problems += kernel_problems(self.selection, loss)
         tokenizer = self._try(lambda: self.selection.call("load_tokenizer", run=run))
         kind: Kind = loss.data if loss is not None else "completion"
-        examples: list[EncodedExample] = []
-        held_out: list[EncodedExample] = []
+        examples: Sequence[EncodedExample] = []
+        held_out: Sequence[EncodedExample] = []
         data = eval_data = None
         if tokenizer is not None:
-            examples, data = self._data(run, tokenizer, run.config.data, kind)
+            loaded = self._data(run, tokenizer, run.config.data, kind)
+            examples, data = loaded
             if run.config.eval_fraction and data:
-                (examples, data), (held_out, eval_data) = self._parted(examples, data)
+                (examples, data), (held_out, eval_data) = self._parted(loaded[0], data)
             elif run.config.eval_data:
                 held_out, eval_data = self._data(run, tokenizer, run.config.eval_data, kind)
+        for summary in (data, eval_data):
+            if loss is not None and summary is not None:
+                self.problems += weight_problems(self.selection, loss, summary)
         return Prepared(
             self.request,
             self.source,
@@ -225,38 +234,39 @@ class _Preparation:
 
     def _data(
         self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: Kind
-    ) -> tuple[list[EncodedExample], DataSummary | None]:
+    ) -> tuple[Examples, DataSummary | None]:
         from anima_core.data.chosen_template import use_template
-        from anima_core.data.dataset import load_dataset
+        from anima_core.data.dataset import load_sources
         from anima_core.data.handling import handling_of
         from anima_core.data.notes import data_notes, data_warnings, idle_problems
+        from anima_core.data.store import Examples
 
         limit = run.config.max_length or window_of(run.model_config)
         if sources == run.config.data:
             self.problems += window_problems(run)
 
-        def load() -> tuple[list[EncodedExample], DataSummary]:
+        def load() -> tuple[Examples, DataSummary]:
             if run.config.template:
                 found = use_template(tokenizer, run.config.template)
                 self.problems += [p for p in found if p not in self.problems]
             if not sources:
                 raise DataError("no data was named", where="DATA", fix="Name a file or a data set.")
-            records = self.selection.call("read_data", run=run, sources=sources)
             with self.reporter.stage("encoding data", None) as done:
-                return load_dataset(
-                    records,
+                return load_sources(
+                    [self._source(run, source) for source in sources],
                     tokenizer,
                     kind=kind,
                     limit=limit,
                     overlong=run.config.overlong,
-                    sources=sources,
                     handling=handling_of(run.config, training=sources == run.config.data),
+                    cache=run.config.cache,
+                    note=self._note_data,
                     progress=done,
                 )
 
         loaded = self._try(load)
         if loaded is None:
-            return [], None
+            return Examples(()), None
         for text in data_notes(loaded[1], tokenizer):
             self.problems.append(Problem("data", text, level="note"))
         for text, fix in data_warnings(loaded[1]):
@@ -265,9 +275,26 @@ class _Preparation:
             self.problems += idle_problems(loaded[1], run.config)
         return loaded
 
+    def _source(self, run: RunContext, name: str) -> Source:
+        """One DATA argument; what another reader than the core's reads is not known beforehand."""
+        from anima_core.data.intake import Source
+        from anima_core.data.read import files_of
+
+        def read() -> Iterable[Record]:
+            records: Iterable[Record] = self.selection.call("read_data", run=run, sources=[name])
+            return records
+
+        by_core = self.selection.providers["read_data"].distribution == CORE_DISTRIBUTION
+        found = files_of(name) if by_core else None
+        return Source(name, read, tuple(found.files) if found else None)
+
+    def _note_data(self, text: str) -> None:
+        note = Problem("data", text, level="note")
+        self.problems += [note] if note not in self.problems else []
+
     def _parted(
-        self, examples: list[EncodedExample], data: DataSummary
-    ) -> tuple[Loaded, tuple[list[EncodedExample], DataSummary | None]]:
+        self, examples: Examples, data: DataSummary
+    ) -> tuple[Loaded, tuple[Sequence[EncodedExample], DataSummary | None]]:
         """What is trained on and what is held out by ``--eval-fraction``."""
         from anima_core.data.dataset import parted
 

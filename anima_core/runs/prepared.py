@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase | Any
     attention: Attention | Any
     loss: Loss | Any
-    examples: list[EncodedExample]
-    eval_examples: list[EncodedExample]
+    examples: Sequence[EncodedExample]
+    eval_examples: Sequence[EncodedExample]
 
     def refuse_errors(self) -> None:
         """Raise the plan's errors, all together.

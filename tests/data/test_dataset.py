@@ -12,13 +12,14 @@ from anima_core.batch import EncodedExample, Role
 from anima_core.contracts import Record
 from anima_core.data.chat import PLAIN_NOTE
 from anima_core.data.collate import collate
-from anima_core.data.dataset import fingerprint, load_dataset
+from anima_core.data.dataset import load_dataset
 from anima_core.data.formats import to_example
 from anima_core.data.notes import data_notes
 from anima_core.data.read import read_sources
+from anima_core.data.store import Examples
 from anima_core.data.template import encode_completion, encode_preference
 from anima_core.errors import DataError
-from anima_core.runs.plan import DataSummary
+from anima_core.runs.plan import DataSummary, SourceSummary
 
 Make = Callable[..., PreTrainedTokenizerFast]
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -30,7 +31,7 @@ def records(*rows: dict[str, Any]) -> list[Record]:
 
 def load(
     tokenizer: PreTrainedTokenizerFast, rows: list[Record], **options: Any
-) -> tuple[list[EncodedExample], DataSummary]:
+) -> tuple[Examples, DataSummary]:
     settings: dict[str, Any] = {
         "kind": "completion",
         "limit": 500,
@@ -46,27 +47,34 @@ def many(count: int) -> list[Record]:
     )
 
 
+def fingerprint(examples: list[EncodedExample]) -> str:
+    return Examples.of(examples).fingerprint()
+
+
 def test_batches_equal_one_at_a_time(make_tokenizer: Make) -> None:
     tokenizer = make_tokenizer()
-    rows = many(600)
+    rows = many(1100)
     steps: list[int] = []
     examples, summary = load(tokenizer, rows, progress=steps.append)
-    assert [e.line for e in examples] == list(range(1, 601))
+    assert [e.line for e in examples] == list(range(1, 1101))
     for example, row in zip(examples, rows, strict=True):
         alone = encode_completion(tokenizer, to_example(row, "completion"))
         assert list(example.segments) == alone
-    assert sum(steps) == 600
+    assert sum(steps) == 1100
     assert len(steps) > 1
     assert summary == DataSummary(
         sources=("x.jsonl",),
         kind="completion",
-        examples=600,
+        examples=1100,
         tokens=sum(e.tokens for e in examples),
         supervised_tokens=sum(e.supervised for e in examples),
         longest=max(e.longest for e in examples),
         limit=500,
-        formats={"prompt-completion": 600},
-        sha256=fingerprint(examples),
+        formats={"prompt-completion": 1100},
+        sha256=examples.fingerprint(),
+        per_source=(
+            SourceSummary("x.jsonl", 1100, 1100, sum(e.tokens for e in examples), taken=1100),
+        ),
     )
 
 
@@ -178,6 +186,7 @@ def test_the_hash_sees_all_that_training_sees(make_tokenizer: Make) -> None:
     assert fingerprint([replace(example, file="other", line=9)]) == summary.sha256
     changed = [
         replace(example, weight=1.5),
+        replace(example, segments=(prompt, chosen, replace(rejected, weights=(0.5, 2.0)))),
         replace(example, segments=(prompt, rejected, chosen)),
         replace(example, segments=(prompt, replace(chosen, role=Role.REJECTED), rejected)),
         replace(example, segments=(prompt, replace(chosen, parent=-1), rejected)),

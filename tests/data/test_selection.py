@@ -6,18 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from anima_core.batch import EncodedExample, TokenSegment
 from anima_core.contracts import Record
-from anima_core.data.dataset import fingerprint, load_dataset, parted
+from anima_core.data.dataset import load_dataset, parted
 from anima_core.data.formats import Example
 from anima_core.data.handling import Handling
 from anima_core.data.notes import data_notes
 from anima_core.data.overlong import Lengths, fit, split
 from anima_core.data.selection import drawn, group_of, hold_out
+from anima_core.data.store import Examples
 from anima_core.errors import DataError
 
 Make = Callable[..., PreTrainedTokenizerFast]
@@ -44,26 +45,27 @@ def load(tokenizer: PreTrainedTokenizerFast, *rows: dict[str, Any], **options: A
 GROUPS = st.lists(st.integers(0, 12), min_size=2, max_size=40).filter(lambda g: len(set(g)) > 1)
 
 
+@settings(deadline=None, max_examples=50)
 @given(groups=GROUPS, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 3))
 def test_what_is_held_out_was_never_trained_on(
     groups: list[int], fraction: float, seed: int
 ) -> None:
     examples = [example(group, line) for line, group in enumerate(groups, 1)]
-    train, held = hold_out(examples, fraction, seed)
+    train, held = hold_out(Examples.of(examples), fraction, seed)
     assert train
     assert held
     assert {e.group for e in train}.isdisjoint({e.group for e in held})
     assert sorted((*train, *held), key=lambda e: e.line) == examples
     for part in (train, held):
         assert [e.line for e in part] == sorted(e.line for e in part)
-    again = hold_out(list(reversed(examples)), fraction, seed)
+    again = hold_out(Examples.of(reversed(examples)), fraction, seed)
     assert {e.line for e in again[1]} == {e.line for e in held}
     smallest = min(map(groups.count, groups))
     assert len(held) <= max(round(fraction * len(groups)), smallest)
 
 
 def test_about_the_fraction_is_held_out_and_the_seed_says_which() -> None:
-    examples = [example(n, n) for n in range(200)]
+    examples = Examples.of(example(n, n) for n in range(200))
     sets = [{e.line for e in hold_out(examples, 0.1, seed)[1]} for seed in range(3)]
     assert [len(lines) for lines in sets] == [20, 20, 20]
     assert len(sets[0] & sets[1]) < 10
@@ -71,7 +73,7 @@ def test_about_the_fraction_is_held_out_and_the_seed_says_which() -> None:
 
 def test_one_prompt_cannot_be_parted() -> None:
     with pytest.raises(DataError, match="the 3 examples have one prompt") as caught:
-        hold_out([example(5)] * 3, 0.5, 0)
+        hold_out(Examples.of([example(5)] * 3), 0.5, 0)
     assert caught.value.where == "--eval-fraction"
 
 
@@ -92,12 +94,12 @@ def test_examples_that_ask_the_same_are_of_one_group() -> None:
 
 
 def test_a_draw_keeps_the_order_and_hangs_on_the_seed() -> None:
-    examples = [example(n, n) for n in range(100)]
-    few = drawn(examples, 10, 1)
+    examples = Examples.of(example(n, n) for n in range(100))
+    few = list(drawn(examples, 10, 1))
     assert len(few) == 10
     assert [e.line for e in few] == sorted(e.line for e in few)
-    assert drawn(examples, 10, 1) == few != drawn(examples, 10, 2)
-    assert drawn(examples, 100, 1) == drawn(examples, None, 1) == examples
+    assert list(drawn(examples, 10, 1)) == few != list(drawn(examples, 10, 2))
+    assert drawn(examples, 100, 1) is drawn(examples, None, 1) is examples
 
 
 @given(size=st.integers(2, 60), limit=st.integers(2, 20))
@@ -158,7 +160,7 @@ def test_short_examples_and_those_not_drawn_are_counted(make_tokenizer: Make) ->
     assert summary.short == sum(e.longest < least for e in everything)
     assert (summary.examples, summary.not_drawn) == (6, 20 - summary.short - 6)
     assert all(e.longest >= least for e in kept)
-    assert summary.sha256 == fingerprint(kept)
+    assert summary.sha256 == kept.fingerprint()
     notes = data_notes(summary, tokenizer)
     assert any("--min-length" in note for note in notes)
     assert any("--max-examples" in note for note in notes)
@@ -173,7 +175,7 @@ def test_both_parts_have_a_summary_of_their_own(make_tokenizer: Make) -> None:
     (train, of_train), (held, of_held) = parted(examples, summary, 0.25, 1)
     assert (len(train), len(held)) == (of_train.examples, of_held.examples) == (30, 10)
     assert of_train.tokens + of_held.tokens == summary.tokens
-    assert (of_train.sha256, of_held.sha256) == (fingerprint(train), fingerprint(held))
+    assert (of_train.sha256, of_held.sha256) == (train.fingerprint(), held.fingerprint())
     assert of_train.formats == summary.formats
 
 

@@ -78,7 +78,7 @@ def test_what_is_read_is_what_was_written(examples: list[EncodedExample]) -> Non
     seen = [(e.segments, e.weight) for e in examples]
     same = [a == b for a in seen for b in seen]
     assert [a == b for a in columns.digest for b in columns.digest] == same
-    assert stored.fingerprint() == hashlib.sha256(b"".join(columns.digest.tolist())).hexdigest()
+    assert stored.fingerprint() == hashlib.sha256(columns.digest.tobytes()).hexdigest()
 
 
 def plain(line: int, file: str = "a.jsonl") -> EncodedExample:
