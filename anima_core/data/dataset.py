@@ -176,6 +176,10 @@ def _summary(
         bad=tally.faults.total,
         bad_records=tuple(tally.faults.listed()),
         bad_kinds=dict(tally.faults.kinds),
+        weighted=tally.weighted,
+        special_text=tally.special.records,
+        special_texts=dict(tally.special.texts),
+        special_places=tally.special.places(),
         per_source=_per_source(names, taken, kept, examples),
     )
 

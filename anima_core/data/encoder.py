@@ -15,6 +15,7 @@ from anima_core.data.overlong import fit
 from anima_core.data.placeholders import Placeholders
 from anima_core.data.renamed import Columns
 from anima_core.data.selection import group_of
+from anima_core.data.special_text import SpecialTexts
 from anima_core.data.tally import Tally
 from anima_core.data.template import encode
 
@@ -70,6 +71,7 @@ class Encoder:
         self._limit = limit
         self._overlong = overlong
         self._render = Renderer(tokenizer)
+        self._special = SpecialTexts(self._render)
         self._format()
 
     @property
@@ -95,6 +97,7 @@ class Encoder:
             enough = [e for _, e in encoded if e.longest >= self._handling.min_length]
             tally.short += len(encoded) - len(enough)
             kept += fit(enough, self._limit, self._overlong, tally.lengths)
+        tally.weighted += sum(any(s.weights for s in e.segments) for e in kept)
         return Encoded(kept, tally)
 
     def examples(self, records: Sequence[Record], tally: Tally) -> list[Example]:
@@ -148,7 +151,9 @@ class Encoder:
                 example = to_example(renamed, self._kind, known)
                 _note_unread(renamed, example, tally)
                 tally.remarks.update(example.remarks)
-                yield self._placeholders.fill(example, tally.placeholders)
+                filled = self._placeholders.fill(example, tally.placeholders)
+                self._special.note(filled, tally.special)
+                yield filled
 
 
 def _note_unread(record: Record, example: Example, tally: Tally) -> None:

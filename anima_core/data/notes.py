@@ -61,15 +61,26 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
 
 def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
     """What is most likely not meant, and what to do about it."""
-    if not summary.placeholders:
-        return []
-    name = next(iter(summary.placeholders))
-    return [
-        (
-            f"placeholders would be learnt as they stand: {counted(summary.placeholders)}",
-            f"Fill each with --fill {name}=VALUE.",
+    found = []
+    if summary.placeholders:
+        name = next(iter(summary.placeholders))
+        what = f"placeholders would be learnt as they stand: {counted(summary.placeholders)}"
+        found.append((what, f"Fill each with --fill {name}=VALUE."))
+    if summary.special_text:
+        texts = ", ".join(f"{text} in {n:,}" for text, n in _most(summary.special_texts))
+        what = (
+            f"{summary.special_text:,} record{'s hold' if summary.special_text > 1 else ' holds'} "
+            f"text of special tokens ({texts}), which is "
+            f"read as the token itself: {', '.join(summary.special_places)}"
         )
-    ]
+        more = summary.special_text - len(summary.special_places)
+        found.append(
+            (
+                what + (f" and {more:,} more" if more else ""),
+                "Take it out where the token is not meant: it ends a turn, or begins another's.",
+            )
+        )
+    return found
 
 
 def idle_problems(summary: DataSummary, config: CoreOptions) -> list[Problem]:

@@ -9,6 +9,7 @@ from anima_core.data.faults import Faults
 from anima_core.data.overlong import Lengths
 from anima_core.data.placeholders import Named
 from anima_core.data.renamed import Seen
+from anima_core.data.special_text import Met
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Tally:
         unsupervised: examples left out since they have nothing to learn from.
         short: examples left out since they are shorter than ``--min-length``.
         lengths: how the others stand to the limit.
+        weighted: examples within the limit whose messages have weights other than 0 and 1.
+        special: the text of special tokens in what records say.
     """
 
     records: int = 0
@@ -38,6 +41,8 @@ class Tally:
     unsupervised: int = 0
     short: int = 0
     lengths: Lengths = field(default_factory=Lengths)
+    weighted: int = 0
+    special: Met = field(default_factory=Met)
 
     def merge(self, later: Tally) -> None:
         """Take in what was counted of the records that follow."""
@@ -51,3 +56,5 @@ class Tally:
         self.unsupervised += later.unsupervised
         self.short += later.short
         self.lengths.merge(later.lengths)
+        self.weighted += later.weighted
+        self.special.merge(later.special)

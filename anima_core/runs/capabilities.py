@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anima_core.errors import UsageError
+from anima_core.errors import DataError, UsageError
 from anima_core.problems import Problem
 from anima_core.strategy import GIVES
 from anima_core.training.ranks import sharding_asked
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anima_core.context import RunContext
     from anima_core.contracts import Attention, Loss
     from anima_core.registry.selection import Selection
+    from anima_core.runs.plan import DataSummary
 
 
 def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> list[Problem]:
@@ -58,6 +59,24 @@ def kernel_problems(selection: Selection, loss: Loss) -> list[Problem]:
     else:
         return []
     return [Problem(f"--{asking.strategy} --{giving.strategy}", what, fix)]
+
+
+def weight_problems(selection: Selection, loss: Loss, data: DataSummary) -> list[Problem]:
+    """Messages with weights, beside a loss that would count all tokens of an example alike."""
+    if not data.weighted or getattr(loss, "weighs_tokens", False):
+        return []
+    asking = selection.providers["loss"]
+    return [
+        Problem(
+            f"--{asking.strategy}",
+            f"{data.weighted:,} examples have messages with a 'weight' other than 0 and 1, and "
+            f"{asking} counts all tokens of an example alike",
+            "Leave those weights out (0 leaves a message out, and a record as a whole may have a "
+            "'weight'), or use --sft. A loss that counts by batch.target_weights says "
+            "weighs_tokens = True.",
+            exit_code=DataError.exit_code,
+        )
+    ]
 
 
 def _process_problems(loss: Loss) -> list[Problem]:
