@@ -75,6 +75,7 @@ def _described(data: DataSummary) -> str:
         f"{data.split:,} split" if data.split else "",
         f"{data.short:,} too short" if data.short else "",
         f"{data.not_drawn:,} not drawn" if data.not_drawn else "",
+        f"{data.unmixed:,} left out by the mixture" if data.unmixed else "",
         f"{data.unsupervised:,} left out: nothing to learn from" if data.unsupervised else "",
     ]
     return "; ".join(part for part in shared if part)

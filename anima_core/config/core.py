@@ -63,10 +63,23 @@ class CoreOptions(BaseModel):
     max_length: int | None = Field(
         default=None, ge=2, description="Longest sequence, in tokens [default: the model's window]."
     )
+    max_prompt_length: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest prompt, in tokens: all that stands before the last answer "
+        "[default: what --max-length leaves].",
+    )
+    max_answer_length: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest answer, in tokens with its end: the last one, or either of a pair "
+        "[default: what --max-length leaves].",
+    )
     overlong: Overlong = Field(
         default="error",
-        description="What to do with a sequence past --max-length: refuse, drop the example, "
-        "cut its context from the left, or split plain text into several.",
+        description="What to do with a sequence past --max-length, or past the limits of prompt "
+        "and answer: refuse, drop the example, truncate (leave out its earliest turns, then cut "
+        "the first one left from its left; an answer stays whole), or split plain text.",
     )
     min_length: int | None = Field(
         default=None, ge=1, description="Leave shorter examples out, in tokens."

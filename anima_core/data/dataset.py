@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from anima_core.data.encoder import Encoder
 from anima_core.data.formats import Kind
 from anima_core.data.handling import Handling
 from anima_core.data.intake import Intake, Source, Taken
-from anima_core.data.selection import drawn, hold_out
+from anima_core.data.mixture import Mixed, Mixture, mixture_of
+from anima_core.data.selection import drawn, drawn_mixture, hold_out
 from anima_core.data.store import Examples
 from anima_core.data.tally import Tally
 from anima_core.errors import DataError
-from anima_core.runs.plan import DataSummary, SourceSummary
+from anima_core.runs.plan import DataSummary, MixtureShare, SourceSummary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -107,13 +108,15 @@ def load_sources(
         DataError: records are malformed or of another kind (all of them are read first, and the
             error tells of all), a sequence is too long, or there is nothing to learn.
         SetupError: the tokenizer cannot be used.
-        UsageError: there is no such format or field, or the loss learns from another kind.
+        UsageError: there is no such format or field, the loss learns from another kind, or the
+            shares of a mixture are not those of the sources.
     """
+    names = [source.name for source in sources]
+    mixture = mixture_of(handling.mix, names) if handling.mix else None
     encoder = Encoder(tokenizer, kind, handling, limit, overlong)
     facts = token_cache.facts(tokenizer, kind, handling, limit, overlong) if cache else None
     skips = handling.skip_bad_records
     intake = Intake(encoder, facts, skips=skips, note=note, progress=progress)
-    names = [source.name for source in sources]
     tally = Tally()
     taken: list[Taken] = []
     for number, source in enumerate(sources):
@@ -127,14 +130,40 @@ def load_sources(
     encoder.columns.refuse_missing(tally.columns, ", ".join(names))
     if tally.faults.total and not skips:
         raise tally.faults.refusal(names, tally.records)
-    if refusal := tally.lengths.refusal(limit, overlong):
+    if refusal := tally.lengths.refusal(encoder.limits, overlong):
         raise refusal
     kept = Examples([part.store for part in taken if part.store])
     if not kept:
         raise _nothing(names, tally)
-    examples = drawn(kept, handling.max_examples, handling.seed)
     _note_cached(sources, taken, note)
-    return examples, _summary(kind, limit, names, tally, taken, kept, examples)
+    most, seed = handling.max_examples, handling.seed
+    if mixture is None:
+        examples = drawn(kept, most, seed)
+        left_out: dict[str, Any] = {"not_drawn": len(kept) - len(examples)}
+    else:
+        examples, mixed = drawn_mixture(kept, mixture, most, seed)
+        left_out = {
+            "unmixed": len(kept) - len(examples),
+            "lacking": max(0, most - len(examples)) if most else 0,
+            "mixture": _mixture(mixture, mixed, kept),
+        }
+    return examples, _summary(kind, limit, names, tally, taken, kept, examples, left_out)
+
+
+def _mixture(mixture: Mixture, mixed: Mixed, kept: Examples) -> tuple[MixtureShare, ...]:
+    there = np.bincount(kept.columns.source, minlength=len(mixture.pools))
+    whole = sum(mixture.shares)
+    return tuple(
+        MixtureShare(
+            source=name,
+            share=float(share / whole),
+            examples=sum(int(there[number]) for number in own),
+            taken=sum(len(mixed.rows[number]) for number in own),
+            limits=index in mixed.limiting,
+        )
+        for index, (name, share) in enumerate(zip(mixture.names, mixture.shares, strict=True))
+        for own in ([n for n, pool in enumerate(mixture.pools) if pool == index],)
+    )
 
 
 def _note_cached(
@@ -154,6 +183,7 @@ def _summary(
     taken: Sequence[Taken],
     kept: Examples,
     examples: Examples,
+    left_out: Mapping[str, Any],
 ) -> DataSummary:
     return DataSummary(
         sources=tuple(names),
@@ -172,7 +202,8 @@ def _summary(
         filled=dict(tally.placeholders.filled),
         short=tally.short,
         split=tally.lengths.split,
-        not_drawn=len(kept) - len(examples),
+        over_prompt=tally.lengths.prompt.count,
+        over_answer=tally.lengths.answer.count,
         bad=tally.faults.total,
         bad_records=tuple(tally.faults.listed()),
         bad_kinds=dict(tally.faults.kinds),
@@ -181,6 +212,7 @@ def _summary(
         special_texts=dict(tally.special.texts),
         special_places=tally.special.places(),
         per_source=_per_source(names, taken, kept, examples),
+        **left_out,
     )
 
 
@@ -190,6 +222,7 @@ def _per_source(
     there = np.bincount(kept.columns.source, minlength=len(names))
     tokens = np.bincount(kept.columns.source, kept.columns.tokens, len(names))
     wanted = np.bincount(examples.columns.source, minlength=len(names))
+    spent = np.bincount(examples.columns.source, examples.columns.tokens, len(names))
     return tuple(
         SourceSummary(
             source=name,
@@ -201,6 +234,7 @@ def _per_source(
             dropped=part.tally.lengths.dropped,
             bad=part.tally.faults.total,
             taken=int(wanted[number]),
+            taken_tokens=int(spent[number]),
         )
         for number, (name, part) in enumerate(zip(names, taken, strict=True))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from anima_core.batch import EncodedExample, TokenSegment
@@ -11,13 +11,16 @@ from anima_core.contracts import Record
 from anima_core.data.chat import Renderer
 from anima_core.data.formats import Example, Format, Kind, fields_of, named, to_example
 from anima_core.data.handling import Handling
+from anima_core.data.limits import Limits
 from anima_core.data.overlong import fit
 from anima_core.data.placeholders import Placeholders
 from anima_core.data.renamed import Columns
 from anima_core.data.selection import group_of
+from anima_core.data.shorten import Shortener
 from anima_core.data.special_text import SpecialTexts
 from anima_core.data.tally import Tally
 from anima_core.data.template import encode
+from anima_core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,12 +51,16 @@ class Encoder:
         tokenizer: the model's tokenizer.
         kind: what the loss wants.
         handling: what else was asked for.
-        limit: tokens of the longest sequence allowed.
+        limit: tokens of the longest sequence allowed; `handling` may limit prompts and answers.
         overlong: what to do with longer ones.
+
+    Attributes:
+        limits: the longest that is allowed.
 
     Raises:
         SetupError: the tokenizer cannot be used.
-        UsageError: there is no such format or field, or the loss learns from another kind.
+        UsageError: there is no such format or field, the loss learns from another kind, or
+            ``split`` is asked for beside a limit of prompts or answers.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class Encoder:
         self._placeholders = Placeholders(handling.fill)
         self._handling = handling
         self._kind = kind
-        self._limit = limit
+        self.limits = _limits(handling, kind, limit, overlong)
         self._overlong = overlong
         self._render = Renderer(tokenizer)
         self._special = SpecialTexts(self._render)
@@ -94,9 +101,9 @@ class Encoder:
         for start in range(0, len(records), AT_ONCE):
             some = self.examples(records[start : start + AT_ONCE], tally)
             encoded = self.encoded(some, tally)
-            enough = [e for _, e in encoded if e.longest >= self._handling.min_length]
+            enough = [pair for pair in encoded if pair[1].longest >= self._handling.min_length]
             tally.short += len(encoded) - len(enough)
-            kept += fit(enough, self._limit, self._overlong, tally.lengths)
+            kept += self._fitting(enough, tally)
         tally.weighted += sum(any(s.weights for s in e.segments) for e in kept)
         return Encoded(kept, tally)
 
@@ -137,6 +144,38 @@ class Encoder:
                 tally.unsupervised += 1
         return made
 
+    def _fitting(
+        self, pairs: Sequence[tuple[Example, EncodedExample]], tally: Tally
+    ) -> list[EncodedExample]:
+        return fit(
+            [encoded for _, encoded in pairs],
+            self.limits,
+            self._overlong,
+            tally.lengths,
+            lambda index: self.shorter(*pairs[index]),
+        )
+
+    def shorter(self, example: Example, encoded: EncodedExample) -> EncodedExample | None:
+        """An example over a limit, made short enough with the template and the answers whole.
+
+        Args:
+            example: as `examples` gave it.
+            encoded: as `encoded` made it.
+
+        Returns:
+            What is left; None where it does not fit, and for plain text.
+        """
+        answer = self.limits.excess(self.limits.sizes(encoded)).answer
+        if example.text or answer > 0:
+            return None
+
+        def again(shortened: Example) -> EncodedExample | None:
+            (segments,) = encode(self._render, [shortened], _ignore, self._handling.train_on)
+            there = segments and _teaches(segments)
+            return replace(encoded, segments=segments) if there else None
+
+        return Shortener(self._render.tokenizer, self.limits, again).shorten(example)
+
     def _format(self) -> Format | None:
         name = self._handling.format
         return named(name, self._kind) if name else None
@@ -154,6 +193,27 @@ class Encoder:
                 filled = self._placeholders.fill(example, tally.placeholders)
                 self._special.note(filled, tally.special)
                 yield filled
+
+
+def _limits(handling: Handling, kind: Kind, limit: int, overlong: Overlong) -> Limits:
+    asked = {
+        "--max-prompt-length": handling.max_prompt_length,
+        "--max-answer-length": handling.max_answer_length,
+    }
+    for flag, value in asked.items():
+        if value is not None and overlong == "split":
+            raise UsageError(
+                "only plain text is split, which has neither prompt nor answer",
+                where=flag,
+                fix="Leave it out, or say --overlong drop or truncate.",
+            )
+    if kind == "completion" and handling.train_on == "all":  # then all of it is an answer
+        return Limits(limit)
+    return Limits(limit, *asked.values())
+
+
+def _ignore(_: DataError) -> None:
+    """What a template refuses of a shorter dialogue does not make it a bad record."""
 
 
 def _note_unread(record: Record, example: Example, tally: Tally) -> None:

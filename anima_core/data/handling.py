@@ -24,7 +24,10 @@ class Handling:
         skip_bad_records: leave records that cannot be used out, instead of refusing them.
         min_length: tokens of the shortest example that is kept.
         max_examples: how many are kept at most; all of them when None.
-        seed: decides which.
+        mix: the share of each source, as ``SOURCE=SHARE``; every example is kept without it.
+        max_prompt_length: tokens of the longest prompt allowed; as long as may be when None.
+        max_answer_length: the same of an answer.
+        seed: decides which are kept.
     """
 
     format: str | None = None
@@ -34,6 +37,9 @@ class Handling:
     skip_bad_records: bool = False
     min_length: int = 0
     max_examples: int | None = None
+    mix: tuple[str, ...] = ()
+    max_prompt_length: int | None = None
+    max_answer_length: int | None = None
     seed: int = 0
 
 
@@ -52,5 +58,8 @@ def handling_of(config: CoreOptions, *, training: bool = True) -> Handling:
         skip_bad_records=config.skip_bad_records,
         min_length=(config.min_length or 0) if training else 0,
         max_examples=config.max_examples if training else None,
+        mix=config.mix if training else (),
+        max_prompt_length=config.max_prompt_length,
+        max_answer_length=config.max_answer_length,
         seed=config.seed,
     )

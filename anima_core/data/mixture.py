@@ -47,7 +47,7 @@ class Mixed:
             whole would want more of them than there are.
     """
 
-    rows: tuple[tuple[int, ...], ...]
+    rows: tuple[Sequence[int], ...]
     limiting: tuple[int, ...] = ()
 
 
@@ -113,14 +113,14 @@ def mixed(counts: Sequence[int], mixture: Mixture, most: int | None, seed: int) 
     if most is not None and most <= total:
         total, limiting = most, ()
     left = quotas(total, mixture.shares)
-    rows: list[tuple[int, ...]] = []
+    rows: list[Sequence[int]] = []
     for number, (pool, count) in enumerate(zip(mixture.pools, counts, strict=True)):
         wanted = min(left[pool], count)
         left[pool] -= wanted
         # A string is seeded through SHA-512, so it is the same draw on every machine.
         draw = random.Random(f"{seed}/mix/{number}")  # noqa: S311 - a choice, not a secret
         every = range(count)
-        rows.append(tuple(sorted(draw.sample(every, wanted)) if wanted < count else every))
+        rows.append(sorted(draw.sample(every, wanted)) if wanted < count else every)
     return Mixed(tuple(rows), limiting)
 
 

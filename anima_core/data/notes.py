@@ -26,16 +26,11 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
     notes = []
     if summary.bad:
         notes.append(_bad(summary))
+    over = f"{summary.overlong} examples over {_limits(summary)}"
     if summary.dropped:
-        notes.append(
-            f"{summary.dropped} of {summary.overlong} examples over {summary.limit} tokens "
-            "were dropped"
-        )
+        notes.append(f"{summary.dropped} of {over} were dropped")
     if summary.truncated:
-        notes.append(
-            f"{summary.truncated} of {summary.overlong} examples over {summary.limit} tokens "
-            "had their context cut from the left"
-        )
+        notes.append(f"{summary.truncated} of {over} had their context cut from the left")
     if summary.split:
         notes.append(
             f"{summary.split} texts over {summary.limit} tokens were split into parts of as many"
@@ -44,6 +39,8 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
         notes.append(f"{summary.short} examples shorter than --min-length were left out")
     if summary.not_drawn:
         notes.append(f"{summary.not_drawn} examples were left out by --max-examples, by the seed")
+    if summary.mixture:
+        notes += _mixture(summary)
     if summary.unsupervised:
         notes.append(f"{summary.unsupervised} examples were left out: nothing to learn from")
     notes += [f"{count:,} records: {remark}" for remark, count in summary.remarks.items()]
@@ -91,10 +88,53 @@ def idle_problems(summary: DataSummary, config: CoreOptions) -> list[Problem]:
         if name not in summary.filled:
             fix = f"There are {', '.join(there)}." if there else "There are none at all."
             found.append(Problem(f"--fill {name}", f"the data has no {{{{{name}}}}}", fix))
+    for flag, given in (
+        ("--max-prompt-length", config.max_prompt_length),
+        ("--max-answer-length", config.max_answer_length),
+    ):
+        if given is not None and (why := _without_prompts(summary, config)):
+            what = f"it does nothing: {why} neither prompt nor answer"
+            found.append(Problem(flag, what, "Say --max-length.", level="warning"))
     if config.train_on != "assistant" and summary.kind != "completion":
         what = f"it does nothing: of {summary.kind} examples the answers are learnt"
         found.append(Problem("--train-on", what, "Leave it out.", level="warning"))
     return found
+
+
+def _without_prompts(summary: DataSummary, config: CoreOptions) -> str:
+    """Why no prompt is told from an answer in the data, if none is."""
+    if summary.kind == "completion" and config.train_on == "all":
+        return "with --train-on all there is"
+    return "plain text has" if set(summary.formats) == {"text"} else ""
+
+
+def _limits(summary: DataSummary) -> str:
+    """The limit that examples are over, or how many of them are over each of several."""
+    if not summary.over_prompt and not summary.over_answer:
+        return f"{summary.limit} tokens"
+    parts = [
+        f"{summary.over_prompt} over that of prompts" if summary.over_prompt else "",
+        f"{summary.over_answer} over that of answers" if summary.over_answer else "",
+    ]
+    return f"a limit ({', '.join(part for part in parts if part)})"
+
+
+def _mixture(summary: DataSummary) -> list[str]:
+    """What each source gives, and why it is no more in all."""
+    given = ", ".join(
+        f"{part.taken:,} of {part.examples:,} examples of {part.source} ({part.share:.1%})"
+        for part in summary.mixture
+    )
+    notes = [f"the mixture takes {given}; {summary.unmixed:,} were left out by --mix"]
+    short = [part.source for part in summary.mixture if part.limits]
+    if short and (summary.unmixed or summary.lacking):
+        lacking = f", {summary.lacking:,} fewer than --max-examples" if summary.lacking else ""
+        notes.append(
+            f"the mixture has {sum(part.taken for part in summary.mixture):,} examples{lacking}: "
+            f"at these shares {' and '.join(short)} can give no more. For more, name that source "
+            "twice in DATA (its examples then come up to twice), or give it a smaller share"
+        )
+    return notes
 
 
 def counted(names: Mapping[str, int]) -> str:

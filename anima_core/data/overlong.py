@@ -1,13 +1,14 @@
-"""What becomes of examples longer than ``--max-length``: refused, dropped or cut."""
+"""What becomes of examples over a limit: refused, dropped or made shorter."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from anima_core.batch import EncodedExample, TokenSegment
+from anima_core.batch import EncodedExample
+from anima_core.data.limits import Limits, Sizes, is_plain
 from anima_core.data.place import place
 from anima_core.errors import DataError
 
@@ -17,21 +18,74 @@ if TYPE_CHECKING:
 SHOWN = 3
 """How many places an error names."""
 
+_ARE = {
+    "length": ("--max-length", "are longer than {} tokens"),
+    "prompt": ("--max-prompt-length", "have a prompt of more than {} tokens"),
+    "answer": ("--max-answer-length", "have an answer of more than {} tokens"),
+}
+
+
+@dataclass
+class Over:
+    """How the examples stand to one limit.
+
+    Attributes:
+        count: how many are over it.
+        refused: how many of those may be neither cut nor left out.
+        first: file and line of the first ones refused, at most `SHOWN`.
+        longest: tokens of the longest one refused.
+        all: tokens of every example that has what is limited, where some may be refused.
+    """
+
+    count: int = 0
+    refused: int = 0
+    first: list[tuple[str, int]] = field(default_factory=list)
+    longest: int = 0
+    all: array[int] = field(default_factory=lambda: array("I"))
+
+    def refuse(self, example: EncodedExample, size: int) -> None:
+        """Note an example that is over the limit and may not be made shorter or left out."""
+        self.refused += 1
+        self.longest = max(self.longest, size)
+        if len(self.first) < SHOWN:
+            self.first.append((example.file, example.line))
+
+    def merge(self, later: Over) -> None:
+        """Take in the examples that follow."""
+        self.count += later.count
+        self.refused += later.refused
+        self.first = [*self.first, *later.first][:SHOWN]
+        self.longest = max(self.longest, later.longest)
+        self.all.extend(later.all)
+
+    def what(self, limit: int, are: str, whole: str) -> str:
+        """How many are over it, and the first ones' places."""
+        places = ", ".join(place(file, line) for file, line in self.first)
+        more = f" and {self.refused - SHOWN} more" if self.refused > SHOWN else ""
+        return (
+            f"{self.refused} of {len(self.all)} examples {are.format(limit)}{whole} "
+            f"(the longest has {self.longest}): {places}{more}"
+        )
+
+    def keeps(self, limit: int, flag: str) -> str:
+        """Which limits would keep all of the examples, and 95% of them."""
+        most = sorted(self.all)[-(-95 * len(self.all) // 100) - 1]
+        some = "" if most <= limit or most >= self.longest else f", {flag} {most} 95% of them"
+        return f"{flag} {self.longest} keeps all{some}"
+
 
 @dataclass
 class Lengths:
-    """How the examples of a data set stand to the limit, and what it took to bring them there.
+    """How the examples of a data set stand to the limits, and what it took to keep to them.
 
     Attributes:
-        overlong: how many were over the limit.
+        overlong: how many were over a limit.
         dropped: how many of those were left out.
-        truncated: how many of those were cut.
+        truncated: how many of those were made shorter.
         split: how many of those were laid out as several.
         refused: how many of those may be neither; see `refusal`.
-        first: file and line of the first ones refused, at most `SHOWN`.
-        longest: tokens of the longest one refused.
         plain: whether all that were refused are plain text.
-        all: tokens of every example, in order, where some may be refused.
+        length, prompt, answer: how they stand to each limit.
     """
 
     overlong: int = 0
@@ -39,18 +93,33 @@ class Lengths:
     truncated: int = 0
     split: int = 0
     refused: int = 0
-    first: list[tuple[str, int]] = field(default_factory=list)
-    longest: int = 0
     plain: bool = True
-    all: array[int] = field(default_factory=lambda: array("I"))
+    length: Over = field(default_factory=Over)
+    prompt: Over = field(default_factory=Over)
+    answer: Over = field(default_factory=Over)
 
-    def refuse(self, example: EncodedExample) -> None:
-        """Note an example that is over the limit and may not be made shorter or left out."""
+    def note(self, sizes: Sizes) -> None:
+        """Note an example's sizes, where some example may be refused."""
+        self.length.all.append(sizes.length)
+        if sizes.prompt:
+            self.prompt.all.append(sizes.prompt)
+        if sizes.answer:
+            self.answer.all.append(sizes.answer)
+
+    def count(self, excess: Sizes) -> None:
+        """Count an example that is over a limit."""
+        self.overlong += 1
+        for over, tokens in zip((self.length, self.prompt, self.answer), excess, strict=True):
+            over.count += tokens > 0
+
+    def refuse(self, example: EncodedExample, sizes: Sizes, excess: Sizes) -> None:
+        """Note an example that is over a limit and may not be made shorter or left out."""
         self.refused += 1
-        self.longest = max(self.longest, example.longest)
         self.plain = self.plain and is_plain(example)
-        if len(self.first) < SHOWN:
-            self.first.append((example.file, example.line))
+        limited = (self.length, self.prompt, self.answer)
+        for over, size, tokens in zip(limited, sizes, excess, strict=True):
+            if tokens > 0:
+                over.refuse(example, size)
 
     def merge(self, later: Lengths) -> None:
         """Take in the lengths of the examples that follow."""
@@ -59,77 +128,80 @@ class Lengths:
         self.truncated += later.truncated
         self.split += later.split
         self.refused += later.refused
-        self.first = [*self.first, *later.first][:SHOWN]
-        self.longest = max(self.longest, later.longest)
         self.plain = self.plain and later.plain
-        self.all.extend(later.all)
+        self.length.merge(later.length)
+        self.prompt.merge(later.prompt)
+        self.answer.merge(later.answer)
 
-    def refusal(self, limit: int, mode: Overlong) -> DataError | None:
+    def refusal(self, limits: Limits, mode: Overlong) -> DataError | None:
         """The error for examples that may not be made shorter or left out; None without any.
 
-        It says how many there are, which limits would keep them, and where the first ones are.
+        It says how many there are over each limit, which limits would keep them, and where the
+        first ones are.
         """
         if not self.refused:
             return None
-        count = len(self.all)
-        most = sorted(self.all)[-(-95 * count // 100) - 1]
-        places = ", ".join(place(file, line) for file, line in self.first)
-        more = f" and {self.refused - SHOWN} more" if self.refused > SHOWN else ""
-        keeps = (
-            "" if most <= limit or most >= self.longest else f", --max-length {most} 95% of them"
-        )
         whole = " and are no plain text, which alone can be split" if mode == "split" else ""
         parts = ", --overlong split lays plain text out as several" if self.plain else ""
+        whats, keeps, flags = [], [], []
+        for name, (flag, are) in _ARE.items():
+            over: Over = getattr(self, name)
+            if over.refused:
+                limit = getattr(limits, name)
+                whats.append(over.what(limit, are, whole))
+                keeps.append(over.keeps(limit, flag))
+                flags.append(flag)
         return DataError(
-            f"{self.refused} of {count} examples are longer than {limit} tokens{whole} "
-            f"(the longest has {self.longest}): {places}{more}",
-            where="--max-length" if mode == "error" else "--overlong split",
-            fix=f"--max-length {self.longest} keeps all{keeps}; --overlong drop leaves the long "
-            f"ones out, --overlong truncate cuts their context from the left{parts}",
+            "; ".join(whats),
+            where=", ".join(flags) if mode == "error" else "--overlong split",
+            fix=f"{'; '.join(keeps)}; --overlong drop leaves the long ones out, --overlong "
+            f"truncate cuts their context from the left{parts}",
         )
 
 
 def fit(
-    examples: Sequence[EncodedExample], limit: int, mode: Overlong, lengths: Lengths
+    examples: Sequence[EncodedExample],
+    limits: Limits,
+    mode: Overlong,
+    lengths: Lengths,
+    shorter: Callable[[int], EncodedExample | None],
 ) -> list[EncodedExample]:
-    """Bring examples within a limit.
+    """Bring examples within limits.
 
     Args:
         examples: some encoded examples.
-        limit: tokens of the longest sequence allowed; a continuation counts with its parent.
-        mode: ``error`` refuses, ``drop`` leaves overlong examples out, ``truncate`` cuts their
-            context from the left and drops those whose answer alone is too long, ``split`` lays
-            plain text out as several examples and refuses others.
+        limits: the longest that is allowed.
+        mode: ``error`` refuses, ``drop`` leaves overlong examples out, ``truncate`` makes their
+            context shorter and drops those whose answer alone is too long, ``split`` lays plain
+            text out as several examples and refuses others.
         lengths: counts what becomes of them, and notes those refused.
+        shorter: makes the example of an index fit, all of whose answers may stay; None where it
+            cannot.
 
     Returns:
         Those that are left, in order; what was refused is not among them.
     """
     kept: list[EncodedExample] = []
-    for example in examples:
+    for index, example in enumerate(examples):
+        sizes = limits.sizes(example)
+        excess = limits.excess(sizes)
         if mode in ("error", "split"):
-            lengths.all.append(example.longest)
-        if example.longest <= limit:
+            lengths.note(sizes)
+        if max(excess) <= 0:
             kept.append(example)
             continue
-        lengths.overlong += 1
+        lengths.count(excess)
         if mode == "split" and is_plain(example):
-            kept += split(example, limit)
+            kept += split(example, limits.length)
             lengths.split += 1
         elif mode in ("error", "split"):
-            lengths.refuse(example)
-        elif mode == "truncate" and (cut := truncate(example, limit)) is not None:
+            lengths.refuse(example, sizes, excess)
+        elif mode == "truncate" and excess.answer <= 0 and (cut := shorter(index)) is not None:
             kept.append(cut)
             lengths.truncated += 1
         else:
             lengths.dropped += 1
     return kept
-
-
-def is_plain(example: EncodedExample) -> bool:
-    """Whether an example is text that is learnt whole, so that any part of it can be."""
-    (first, *others) = example.segments
-    return not others and all(first.supervised[1:])
 
 
 def split(example: EncodedExample, limit: int) -> list[EncodedExample]:
@@ -145,39 +217,3 @@ def split(example: EncodedExample, limit: int) -> list[EncodedExample]:
     (segment,) = example.segments
     starts = range(0, len(segment.ids) - 1, limit - 1)
     return [replace(example, segments=(segment.part(at, at + limit),)) for at in starts]
-
-
-def truncate(example: EncodedExample, limit: int) -> EncodedExample | None:
-    """Cut each root's context from the left until it and its continuations fit.
-
-    The last answer stays whole, with at least one token before it to predict its first; the
-    new first token of a root is no target, since nothing predicts it.
-
-    Returns:
-        The shorter example, or None where the last answer is too long by itself.
-    """
-    segments = []
-    for index, segment in enumerate(example.segments):
-        if segment.parent >= 0:
-            segments.append(segment)
-            continue
-        after = [len(s.ids) for s in example.segments if s.parent == index]
-        excess = len(segment.ids) + max(after, default=0) - limit
-        if excess <= 0:
-            segments.append(segment)
-            continue
-        needed = len(segment.ids) if after else _last_answer(segment)
-        if excess >= needed:
-            return None
-        segments.append(segment.part(excess))
-    return replace(example, segments=tuple(segments))
-
-
-def _last_answer(segment: TokenSegment) -> int:
-    """Where the last run of supervised tokens begins; 0 where there is none."""
-    at = len(segment.ids)
-    while at and not segment.supervised[at - 1]:
-        at -= 1
-    while at and segment.supervised[at - 1]:
-        at -= 1
-    return at

@@ -62,19 +62,18 @@ def test_batches_equal_one_at_a_time(make_tokenizer: Make) -> None:
         assert list(example.segments) == alone
     assert sum(steps) == 1100
     assert len(steps) > 1
+    tokens = sum(e.tokens for e in examples)
     assert summary == DataSummary(
         sources=("x.jsonl",),
         kind="completion",
         examples=1100,
-        tokens=sum(e.tokens for e in examples),
+        tokens=tokens,
         supervised_tokens=sum(e.supervised for e in examples),
         longest=max(e.longest for e in examples),
         limit=500,
         formats={"prompt-completion": 1100},
         sha256=examples.fingerprint(),
-        per_source=(
-            SourceSummary("x.jsonl", 1100, 1100, sum(e.tokens for e in examples), taken=1100),
-        ),
+        per_source=(SourceSummary("x.jsonl", 1100, 1100, tokens, taken=1100, taken_tokens=tokens),),
     )
 
 

@@ -13,6 +13,7 @@ from anima_core.batch import EncodedExample
 from anima_core.contracts import Record
 from anima_core.data.encoder import AT_ONCE, Encoder
 from anima_core.data.handling import Handling
+from anima_core.data.limits import Limits
 from anima_core.data.tally import Tally
 from anima_core.errors import DataError
 
@@ -75,7 +76,7 @@ def test_another_process_makes_the_same(make_tokenizer: Make) -> None:
     assert there.examples == here.examples
     assert there.tally.lengths == here.tally.lengths
     assert there.tally.faults.listed() == here.tally.faults.listed()
-    error = there.tally.lengths.refusal(90, "error")
+    error = there.tally.lengths.refusal(Limits(90), "error")
     assert isinstance(error, DataError)
 
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
-from anima_core.data.overlong import Lengths, fit, split, truncate
+from anima_core.data.limits import Limits, prompt_and_answer
+from anima_core.data.overlong import Lengths, fit, split
 from anima_core.errors import DataError
 
 
@@ -35,104 +34,93 @@ def shape(example: EncodedExample | None) -> str:
     return "".join("x" if wanted else "." for wanted in segment.supervised)
 
 
-@pytest.mark.parametrize(
-    ("mask", "limit", "left"),
-    [
-        ("....xx", 5, "...xx"),
-        ("....xx", 3, ".xx"),
-        ("..xx..xx", 6, ".x..xx"),  # the cut meets an answer: its new first token is no target
-        ("..xx..xx", 5, "...xx"),
-        ("..xx..xx", 3, ".xx"),
-        ("..xx..", 5, ".xx.."),
-    ],
-)
-def test_context_is_cut_from_the_left(mask: str, limit: int, left: str) -> None:
-    example = completion(mask)
-    cut = truncate(example, limit)
-    assert shape(cut) == left
-    assert cut is not None
-    assert cut.segments[0].ids == example.segments[0].ids[len(mask) - limit :]
-
-
-@pytest.mark.parametrize(
-    ("mask", "limit"), [("....xx", 2), (".xxxx", 3), ("....", 2), (".xx..", 3)]
-)
-def test_an_answer_that_does_not_fit_is_never_cut(mask: str, limit: int) -> None:
-    assert truncate(completion(mask), limit) is None
+def never(_: int) -> None:
+    pytest.fail("nothing is to be made shorter")
 
 
 def test_weights_stay_with_their_tokens() -> None:
     ids, weights = (0, 1, 2, 3, 4), (1.0, 2.0, 3.0, 4.0, 5.0)
-    chat = EncodedExample((TokenSegment(ids, (False, True, False, True, True), weights=weights),))
-    cut = truncate(chat, 4)
-    assert cut is not None
-    assert cut.segments[0] == TokenSegment(
-        ids[1:], (False, False, True, True), weights=(2.0, 3.0, 4.0, 5.0)
-    )
     text = EncodedExample((TokenSegment(ids, (False, *[True] * 4), weights=weights),))
     assert [part.segments[0].weights for part in split(text, 3)] == [weights[:3], weights[2:]]
-
-
-def test_a_pairs_prompt_is_cut_for_both() -> None:
-    cut = truncate(pair(6, 2, 4), 7)
-    assert cut is not None
-    assert [len(s.ids) for s in cut.segments] == [3, 2, 4]
-    assert cut.segments[0].ids == (3, 4, 5)
-    assert cut.segments[1:] == pair(6, 2, 4).segments[1:]
-    assert (cut.weight, cut.line) == (2.0, 5)
-
-
-@pytest.mark.parametrize("limit", [4, 3])
-def test_a_pair_keeps_a_token_of_its_prompt(limit: int) -> None:
-    assert truncate(pair(6, 2, 4), limit) is None
-
-
-@given(
-    mask=st.text(st.sampled_from(".x"), min_size=1, max_size=12).map(lambda m: "." + m),
-    limit=st.integers(2, 12),
-)
-def test_truncation_keeps_the_last_answer(mask: str, limit: int) -> None:
-    example = completion(mask)
-    cut = truncate(example, limit)
-    if len(mask) <= limit:
-        assert cut == example
-        return
-    tail = len(mask.rstrip("."))
-    answer = tail - len(mask[:tail].rstrip("x"))
-    needed = len(mask) - tail + answer + 1
-    if not answer or needed > limit:
-        assert cut is None
-        return
-    assert shape(cut) == "." + mask[len(mask) - limit + 1 :]
 
 
 def test_nothing_over_the_limit_changes_nothing() -> None:
     examples = [completion("..x"), completion(".x")]
     for mode in ("error", "drop", "truncate"):
         lengths = Lengths()
-        assert fit(examples, 3, mode, lengths) == examples
+        assert fit(examples, Limits(3), mode, lengths, never) == examples
         assert (lengths.overlong, lengths.dropped, lengths.truncated) == (0, 0, 0)
-        assert lengths.refusal(3, mode) is None
+        assert lengths.refusal(Limits(3), mode) is None
 
 
 def test_drop_and_truncate_count() -> None:
     examples = [completion("..x"), completion("....x"), completion(".xxxx"), completion(".x")]
+    shorter = {1: completion("..x"), 2: None}
     dropped, cut = Lengths(), Lengths()
-    assert fit(examples, 3, "drop", dropped) == [examples[0], examples[3]]
+    assert fit(examples, Limits(3), "drop", dropped, never) == [examples[0], examples[3]]
     assert (dropped.overlong, dropped.dropped, dropped.truncated) == (2, 2, 0)
-    assert [shape(e) for e in fit(examples, 3, "truncate", cut)] == ["..x", "..x", ".x"]
+    kept = fit(examples, Limits(3), "truncate", cut, shorter.__getitem__)
+    assert [shape(e) for e in kept] == ["..x", "..x", ".x"]
     assert (cut.overlong, cut.dropped, cut.truncated) == (2, 1, 1)
 
 
-def refusal(examples: list[EncodedExample], limit: int, parts: int = 1) -> DataError:
+@pytest.mark.parametrize(
+    ("mask", "prompt", "answer"),
+    [("....xx", 4, 2), (".xx..xxx", 5, 3), (".xx..", 1, 2), (".x.xx...", 3, 2)],
+)
+def test_the_answer_is_the_last_run_of_targets(mask: str, prompt: int, answer: int) -> None:
+    example = completion(mask)
+    assert prompt_and_answer(example) == (prompt, answer)
+    assert Limits(99, prompt=9).sizes(example) == (len(mask), prompt, 0)
+    assert Limits(99, answer=9).sizes(example) == (len(mask), 0, answer)
+    assert Limits(99).sizes(example) == (len(mask), 0, 0)
+
+
+def test_a_pair_has_one_prompt_and_two_answers() -> None:
+    assert Limits(99, 9, 9).sizes(pair(6, 2, 4)) == (10, 6, 4)
+
+
+def test_plain_text_has_neither_prompt_nor_answer() -> None:
+    lengths = Lengths()
+    texts = [completion(".xxxx")]
+    assert fit(texts, Limits(9, 1, 1), "error", lengths, never) == texts
+    assert (lengths.overlong, len(lengths.prompt.all)) == (0, 0)
+
+
+def test_each_limit_is_counted() -> None:
+    examples = [pair(6, 2, 4), pair(3, 2, 9), pair(9, 9, 1), pair(2, 2, 2)]
+    limits = Limits(14, prompt=5, answer=8)
+    dropped, cut = Lengths(), Lengths()
+    assert fit(examples, limits, "drop", dropped, never) == examples[3:]
+    assert (dropped.overlong, dropped.dropped) == (3, 3)
+    counts = [over.count for over in (dropped.length, dropped.prompt, dropped.answer)]
+    assert counts == [1, 2, 2]
+    # An answer that is too long is never cut; a prompt is.
+    assert fit(examples, limits, "truncate", cut, [pair(5, 2, 4)].__getitem__) == [
+        pair(5, 2, 4),
+        examples[3],
+    ]
+    assert (cut.overlong, cut.dropped, cut.truncated) == (3, 2, 1)
+
+
+def test_the_error_names_each_limit() -> None:
+    examples = [pair(n, 1, 1) for n in (2, 2, 4, 6)] + [pair(1, 1, 9)]
+    error = refusal(examples, Limits(99, prompt=3, answer=5))
+    assert error.where == "--max-prompt-length, --max-answer-length"
+    assert "2 of 5 examples have a prompt of more than 3 tokens (the longest has 6)" in error.what
+    assert "1 of 5 examples have an answer of more than 5 tokens (the longest has 9)" in error.what
+    assert "--max-prompt-length 6 keeps all; --max-answer-length 9 keeps all" in error.fix
+
+
+def refusal(examples: list[EncodedExample], limits: Limits, parts: int = 1) -> DataError:
     """The error for all of them, found in some parts one after the other."""
     lengths = Lengths()
     for part in range(parts):
         later = Lengths()
         size = -(-len(examples) // parts)
-        fit(examples[part * size : (part + 1) * size], limit, "error", later)
+        fit(examples[part * size : (part + 1) * size], limits, "error", later, never)
         lengths.merge(later)
-    error = lengths.refusal(limit, "error")
+    error = lengths.refusal(limits, "error")
     assert error is not None
     return error
 
@@ -141,7 +129,7 @@ def refusal(examples: list[EncodedExample], limit: int, parts: int = 1) -> DataE
 def test_the_error_says_which_limits_would_do(parts: int) -> None:
     lengths = [4] * 60 + [7] * 35 + [20, 30, 40, 50, 60]
     examples = [completion("." * (n - 1) + "x", line) for line, n in enumerate(lengths, 1)]
-    error = refusal(examples, 5, parts)
+    error = refusal(examples, Limits(5), parts)
     assert "40 of 100 examples are longer than 5 tokens (the longest has 60)" in error.what
     assert "a.jsonl:61, a.jsonl:62, a.jsonl:63 and 37 more" in error.what
     assert "--max-length 60 keeps all, --max-length 7 95% of them" in error.fix
@@ -149,6 +137,6 @@ def test_the_error_says_which_limits_would_do(parts: int) -> None:
 
 def test_a_limit_that_keeps_95_percent_already_is_not_named() -> None:
     examples = [completion("..x")] * 99 + [completion("...x")]
-    error = refusal(examples, 3)
+    error = refusal(examples, Limits(3))
     assert "1 of 100" in error.what
     assert "95%" not in error.fix

@@ -15,6 +15,7 @@ from anima_core.contracts import Record
 from anima_core.data.dataset import load_dataset, parted
 from anima_core.data.formats import Example
 from anima_core.data.handling import Handling
+from anima_core.data.limits import Limits
 from anima_core.data.notes import data_notes
 from anima_core.data.overlong import Lengths, fit, split
 from anima_core.data.selection import drawn, group_of, hold_out
@@ -118,22 +119,27 @@ def test_every_token_of_a_split_text_is_learnt_once(size: int, limit: int) -> No
     assert {(p.group, p.line) for p in parts} == {(7, 1)}
 
 
+def no_cut(_: int) -> None:
+    pytest.fail("nothing is to be cut")
+
+
 def test_only_plain_text_is_split() -> None:
+    limits = Limits(4)
     context = TokenSegment(tuple(range(9)), (False,) * 5 + (True,) * 4)
     dialogue = EncodedExample((context,), file="a.jsonl", line=3)
     lengths = Lengths()
-    kept = fit([example(1, size=9), example(2, 2, size=3)], 4, "split", lengths)
+    kept = fit([example(1, size=9), example(2, 2, size=3)], limits, "split", lengths, no_cut)
     assert [len(e.segments[0].ids) for e in kept] == [4, 4, 3, 3]
     assert (lengths.overlong, lengths.split, lengths.dropped, lengths.truncated) == (1, 1, 0, 0)
     mixed, text = Lengths(), Lengths()
-    fit([example(1, size=9), dialogue], 4, "split", mixed)
-    error = mixed.refusal(4, "split")
+    fit([example(1, size=9), dialogue], limits, "split", mixed, no_cut)
+    error = mixed.refusal(limits, "split")
     assert error is not None
     assert "no plain text, which alone can be split" in error.what
     assert "1 of 2" in error.what
     assert "a.jsonl:3" in error.what
-    fit([example(1, size=9)], 4, "error", text)
-    error = text.refusal(4, "error")
+    fit([example(1, size=9)], limits, "error", text, no_cut)
+    error = text.refusal(limits, "error")
     assert error is not None
     assert "--overlong split" in error.fix
 
