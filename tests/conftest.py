@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
-pytest_plugins = ("overlay",)
+pytest_plugins = ("overlay", "warm.fixtures")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 

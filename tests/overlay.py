@@ -1,12 +1,13 @@
 """Environments laid over the installed one: real installed distributions, and never a second torch.
 
 A pytest plugin (see ``pytest_plugins`` in ``conftest.py``) with the fixtures `overlay` and
-`core_overlay`.
+`new_overlay`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("anima_adapt", "_anima_adapt", "anima_core", "anima_qlora", "anima_dpo", "anima_longctx")
+PLUGINS = re.compile(r"(_editable_impl_)?anima_(adapt_)?(qlora|dpo|longctx)\b")
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,21 @@ class Overlay:
 
     Attributes:
         folder: the environment.
+        warm: what its Python command lines are run by (see `warm`).
     """
 
     folder: Path
+    warm: Path
 
     @property
     def python(self) -> Path:
         return self.folder / "bin" / "python"
+
+    @property
+    def site(self) -> Path:
+        """Where its packages are."""
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        return self.folder / "lib" / version / "site-packages"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -59,6 +69,7 @@ class Overlay:
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
         code: int | None = 0,
+        cold: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment.
 
@@ -67,9 +78,17 @@ class Overlay:
             cwd: where; the environment's folder when None.
             environment: further variables.
             code: the exit code that is expected; any when None.
+            cold: whether an interpreter of its own is started for a Python command line.
         """
+        python = self.python if cold else self.warm
+        programs = {
+            "python": (python,),
+            "pytest": (python, "-m", "pytest"),
+            "anima": (python, self.folder / "bin" / "anima"),
+        }
         inside = self.folder / "bin" / words[0]
-        command = [str(inside if inside.exists() else words[0]), *map(str, words[1:])]
+        first = programs.get(str(words[0]), (inside if inside.exists() else words[0],))
+        command = [str(word) for word in (*first, *words[1:])]
         done = subprocess.run(
             command,
             cwd=cwd or self.folder,
@@ -83,56 +102,51 @@ class Overlay:
         return done
 
     def anima(
-        self, *words: str | Path, cwd: Path | None = None, code: int | None = 0
+        self, *words: str | Path, cwd: Path | None = None, code: int | None = 0, cold: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run `anima`."""
-        return self.run("python", "-m", "anima_core", *words, cwd=cwd, code=code)
+        return self.run("python", "-m", "anima_core", *words, cwd=cwd, code=code, cold=cold)
 
 
-def make_overlay(folder: Path, *, plugins: bool) -> Overlay:
-    """Make one; with the bundled plugins, or with the core as the only package of ours."""
+def make_overlay(folder: Path, warm: Warm, *, plugins: bool) -> Overlay:
+    """Make one; with the bundled plugins, or with the core as the only package of ours.
+
+    Ours are installed in it as they are in the running environment.
+    """
     venv.create(folder, with_pip=False, symlinks=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = folder / "lib" / version / "site-packages"
+    made = Overlay(folder, warm.python(folder / "bin" / "python", folder / "bin" / "warm-python"))
     for packages in sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}):
         for entry in sorted(Path(packages).iterdir()):
-            link = site / entry.name
-            ours = entry.name.startswith(OURS) or entry.suffix == ".pth"
-            if not ours and not link.exists():
+            link = made.site / entry.name
+            wanted = plugins or not PLUGINS.match(entry.name)
+            if entry.suffix == ".pth":
+                wanted = wanted and "anima_" in entry.name
+            if wanted and not link.exists():
                 link.symlink_to(entry)
     scripts = Path(sys.executable).parent
-    for name in ("pytest", "mypy"):
-        if (scripts / name).exists():
-            text = f'#!/bin/sh\nexec "{folder / "bin" / "python"}" -m {name} "$@"\n'
-            (folder / "bin" / name).write_text(text, encoding="utf-8")
-            (folder / "bin" / name).chmod((scripts / name).stat().st_mode)
+    anima = folder / "bin" / "anima"
+    anima.write_text(
+        f"#!{folder / 'bin' / 'python'}\n"
+        "import sys\nfrom anima_core.cli.main import main\n\nsys.exit(main())\n",
+        encoding="utf-8",
+    )
+    anima.chmod(0o755)
     if (scripts / "ruff").exists():  # a program, which `python -m ruff` looks for in bin
         (folder / "bin" / "ruff").symlink_to(scripts / "ruff")
-    made = Overlay(folder)
-    bundled = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
-    made.install(ROOT, *(bundled if plugins else []), editable=True)
     return made
 
 
 @pytest.fixture
-def overlay(tmp_path_factory: pytest.TempPathFactory) -> Overlay:
+def overlay(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Overlay:
     """An environment with the core and the bundled plugins, for this test alone."""
-    return make_overlay(tmp_path_factory.mktemp("overlay") / "env", plugins=True)
-
-
-@pytest.fixture
-def core_overlay(tmp_path_factory: pytest.TempPathFactory) -> Overlay:
-    """An environment with the core and no plugin, for this test alone."""
-    return make_overlay(tmp_path_factory.mktemp("overlay") / "env", plugins=False)
+    return make_overlay(tmp_path_factory.mktemp("overlay") / "env", warm, plugins=True)
 
 
 @pytest.fixture(scope="module")
-def new_overlay(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[bool], Overlay]:
+def new_overlay(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Callable[[bool], Overlay]:
     """Make an environment that several tests of a module share; the argument: with plugins?"""
 
     def make(plugins: bool) -> Overlay:
-        return make_overlay(tmp_path_factory.mktemp("overlay") / "env", plugins=plugins)
+        return make_overlay(tmp_path_factory.mktemp("overlay") / "env", warm, plugins=plugins)
 
     return make

@@ -16,6 +16,9 @@ DIAGNOSE = """
 """
 
 
+pytestmark = pytest.mark.usefixtures("warm_children")
+
+
 @pytest.fixture
 def listed(capsys):
     def listed(*words):

@@ -89,7 +89,7 @@ def project(tmp_path: Path):
 
 
 @pytest.fixture
-def check(capsys):
+def check(capsys, warm_children):
     """Checks as a machine would ask: the exit code, and every result by strategy and check."""
 
     def check(*words: object):

@@ -13,7 +13,7 @@ from anima_core.registry.offers import offers
 
 
 @pytest.fixture
-def shown(capsys):
+def shown(capsys, warm_children):
     def shown(*words):
         assert main(["plugins", "show", *words, "--json"]) == 0
         return json.loads(capsys.readouterr().out)

@@ -40,8 +40,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(site)}
 
 
-def anima(environment: dict[str, str], folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "anima_core", *arguments]
+def anima(
+    environment: dict[str, str], folder: Path, *arguments: str, python: str | Path = sys.executable
+) -> str:
+    command = [str(python), "-m", "anima_core", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -54,9 +56,9 @@ def test_the_readme_shows_both_files() -> None:
 
 
 def test_the_plugin_is_offered_with_its_options(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], warm_python: Path, tmp_path: Path
 ) -> None:
-    listed = anima(environment, tmp_path, "plugins", "list")
+    listed = anima(environment, tmp_path, "plugins", "list", python=warm_python)
     assert "focal" in listed
     assert "anima-focal" in listed
     assert "--focal.gamma" in anima(environment, tmp_path, "train", "--focal", "--help")
@@ -64,7 +66,7 @@ def test_the_plugin_is_offered_with_its_options(
 
 @pytest.mark.parametrize("others", [(), ("--lora", "--xentropy", "--paged-adamw")])
 def test_it_trains_alone_and_beside_the_bundled_strategies(
-    environment: dict[str, str], tmp_path: Path, others: tuple[str, ...]
+    environment: dict[str, str], warm_python: Path, tmp_path: Path, others: tuple[str, ...]
 ) -> None:
     save_tiny(tmp_path / "tiny")
     rows = [{"prompt": f"say {n}", "completion": f"here is {n}"} for n in range(4)]
@@ -74,6 +76,7 @@ def test_it_trains_alone_and_beside_the_bundled_strategies(
         environment, tmp_path,
         "train", "tiny", "data.jsonl", "--focal", "--focal.gamma", "1.5", *others,
         "--steps", "2", "--batch-size", "4", "--output", "run",
+        python=warm_python if others else sys.executable,
     )  # fmt: skip
     records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     steps = [record for record in records if "loss" in record]

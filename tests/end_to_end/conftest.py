@@ -16,19 +16,32 @@ import pytest
 
 @dataclass(frozen=True)
 class Anima:
-    """Runs the command in a process of its own."""
+    """Runs the command in a process of its own.
 
-    def __call__(self, *words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    Attributes:
+        warm: what it is run by (see `warm`).
+    """
+
+    warm: Path
+
+    def __call__(
+        self, *words: object, check: bool = True, cold: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.command(words), capture_output=True, text=True, env=self.env(), check=False
+            self.command(sys.executable if cold else self.warm, words),
+            capture_output=True,
+            text=True,
+            env=self.env(),
+            check=False,
         )
         if check and done.returncode:
             pytest.fail(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
     def start(self, *words: object) -> subprocess.Popen[str]:
+        """Start it in an interpreter of its own, which takes signals."""
         return subprocess.Popen(
-            self.command(words),
+            self.command(sys.executable, words),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -36,8 +49,8 @@ class Anima:
         )
 
     @staticmethod
-    def command(words: Sequence[object]) -> list[str]:
-        return [sys.executable, "-m", "anima_core", *map(str, words)]
+    def command(python: str | Path, words: Sequence[object]) -> list[str]:
+        return [str(python), "-m", "anima_core", *map(str, words)]
 
     @staticmethod
     def env() -> dict[str, str]:
@@ -46,8 +59,8 @@ class Anima:
 
 
 @pytest.fixture
-def anima() -> Anima:
-    return Anima()
+def anima(warm_python: Path) -> Anima:
+    return Anima(warm_python)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

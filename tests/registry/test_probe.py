@@ -9,6 +9,8 @@ import pytest
 from anima_core.registry.offers import offers
 from anima_core.registry.probing import Job, probe
 
+COLD = sys.executable
+
 HEAD = """
 import os, signal, sys, time
 from pydantic import Field
@@ -110,7 +112,7 @@ class Mine(Base):
 
 
 @pytest.fixture
-def tried(distribute):
+def tried(distribute, warm_children):
     """Try one strategy, or several by the names of their classes."""
 
     def tried(source, classes=("Mine",), *, patience=60.0, diagnose=True):
@@ -128,9 +130,10 @@ def stack(hook, parameters, body, name="Mine"):
     return f"\nclass {name}(Base):\n    @hookimpl\n    def {hook}({parameters}):\n        {body}\n"
 
 
-def test_every_hook_of_a_sound_strategy_is_tried(tried):
+def test_every_hook_of_a_sound_strategy_is_tried(tried, monkeypatch):
     from anima_core.hookspecs import HOOKS, SLOTS
 
+    monkeypatch.setattr(sys, "executable", COLD)
     report = tried(EVERYTHING)
     assert report.faults == {}
     assert report.notes == ()

@@ -76,7 +76,7 @@ def runs(core: Overlay, tiny_dir: Path, sft_file: Path) -> Path:
         commands.append([*map(str, words), "--output", str(folder / name)])
     adapted = str(folder / NAMES["adapt_model"])
     commands.append(["generate", adapted, "--prompt", "Say 1", "--max-new-tokens", "3"])
-    core.run("python", "-c", RUNS, json.dumps(commands))
+    core.run("python", "-c", RUNS, json.dumps(commands), cold=True)
     return folder
 
 

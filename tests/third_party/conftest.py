@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from overlay import Overlay, make_overlay
+from warm import Warm
 
-from .distributions import EVERYONE
+from .distributions import EVERYONE, PATIENT, RAISES
 
 SEVERAL = """
 import contextlib, io, json, sys
@@ -62,11 +63,15 @@ class Crowd:
     pairs: Path
 
     def anima(
-        self, *words: object, code: int | None = 0, environment: Mapping[str, str] | None = None
+        self,
+        *words: object,
+        code: int | None = 0,
+        environment: Mapping[str, str] | None = None,
+        cold: bool = False,
     ) -> tuple[str, str]:
         """Standard output and error of a command, each as one line, without a traceback."""
         done = self.overlay.run(
-            "python", "-m", "anima_core", *map(str, words), code=code,
+            "python", "-m", "anima_core", *map(str, words), code=code, cold=cold,
             environment={"COLUMNS": "250", **(environment or {})},
         )  # fmt: skip
         assert "Traceback" not in done.stdout + done.stderr
@@ -79,9 +84,11 @@ class Crowd:
         return json.loads(self.anima(*words, "--json", code=code, environment=environment)[0])
 
     def several(self, lines: Mapping[str, Sequence[object]]) -> dict[str, Said]:
-        """What came of several commands, one after another in one process: torch loads once."""
+        """What came of several commands, one after another in one process."""
         words = json.dumps({label: [*map(str, line)] for label, line in lines.items()})
-        done = self.overlay.run("python", "-c", SEVERAL, words, environment={"COLUMNS": "250"})
+        script = self.overlay.folder / "several.py"
+        script.write_text(SEVERAL, encoding="utf-8")
+        done = self.overlay.run("python", script, words, environment={"COLUMNS": "250"})
         return {label: Said.of(*said) for label, said in json.loads(done.stdout).items()}
 
     def plans(self, lines: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -99,17 +106,24 @@ class Crowd:
         given = ("--steps", 2, "--batch-size", 4, "--dtype", "float32", "-o", output)
         return ["train", self.model, self.data, *given, *words]
 
-    def run(self, output: Path, *words: object, code: int = 0) -> str:
+    def run(self, output: Path, *words: object, code: int = 0, cold: bool = False) -> str:
         """Two steps of training; what was said."""
-        return self.anima(*self.training(output, *words), code=code)[1]
+        return self.anima(*self.training(output, *words), code=code, cold=cold)[1]
 
 
 @pytest.fixture(scope="session")
 def crowd(
-    tmp_path_factory: pytest.TempPathFactory, tiny_dir: Path, sft_file: Path, pairs_file: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    warm: Warm,
+    tiny_dir: Path,
+    sft_file: Path,
+    pairs_file: Path,
 ) -> Crowd:
-    """Everybody installed side by side, as real distributions built from source."""
+    """Everybody installed side by side: some built from source, the others as if they had been."""
     sources = tmp_path_factory.mktemp("sources")
-    overlay = make_overlay(tmp_path_factory.mktemp("crowd") / "env", plugins=True)
-    overlay.install(*(party.write(sources) for party in EVERYONE))
+    overlay = make_overlay(tmp_path_factory.mktemp("crowd") / "env", warm, plugins=True)
+    built = (PATIENT, RAISES)
+    overlay.install(*(party.write(sources) for party in built))
+    for party in set(EVERYONE) - set(built):
+        party.put(overlay.site)
     return Crowd(overlay, tiny_dir, sft_file, pairs_file)

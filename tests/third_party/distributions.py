@@ -1,4 +1,4 @@
-"""Source trees of third parties' distributions, sound and unsound, written out to be installed."""
+"""Third parties' distributions, sound and unsound: written out to be built, or as installed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ dependencies = ["anima-adapt"]
 
 [tool.hatch.build.targets.wheel]
 packages = ["{package}"]
+"""
+
+METADATA = """\
+Metadata-Version: 2.4
+Name: {name}
+Version: {version}
+Requires-Dist: anima-adapt
 """
 
 HEAD = """
@@ -76,10 +83,7 @@ class ThirdParty:
     def write(self, into: Path) -> Path:
         """Write its source tree; the folder to install."""
         folder = into / self.name
-        (folder / self.package).mkdir(parents=True)
-        (folder / self.package / "__init__.py").touch()
-        head = HEAD if "(Base)" in self.source else ""
-        (folder / self.package / "strategy.py").write_text(head + self.source, encoding="utf-8")
+        self._write_package(folder)
         points = "\n".join(
             f'{word} = "{self.package}.strategy:{cls}"' for word, cls in self.strategies.items()
         )
@@ -88,6 +92,24 @@ class ThirdParty:
         )
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         return folder
+
+    def put(self, site: Path) -> None:
+        """Write its package and its metadata where an installer would have put its wheel."""
+        self._write_package(site)
+        info = site / f"{self.package}-{self.version}.dist-info"
+        info.mkdir()
+        metadata = METADATA.format(name=self.name, version=self.version)
+        points = "".join(
+            f"{word} = {self.package}.strategy:{cls}\n" for word, cls in self.strategies.items()
+        )
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[anima.strategies]\n{points}", encoding="utf-8")
+
+    def _write_package(self, folder: Path) -> None:
+        (folder / self.package).mkdir(parents=True)
+        (folder / self.package / "__init__.py").touch()
+        head = HEAD if "(Base)" in self.source else ""
+        (folder / self.package / "strategy.py").write_text(head + self.source, encoding="utf-8")
 
 
 def one(name: str, strategy: str, source: str, version: str) -> ThirdParty:

@@ -17,7 +17,7 @@ UNUSED = [party for party in EVERYONE if party is not SHADOW_LORA]
 def run(crowd: Crowd, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the defaults; nobody else is in its plan, its manifest or its output."""
     output = tmp_path_factory.mktemp("runs") / "run"
-    said = crowd.run(output, "--anima-adapt-qlora:lora", "--xentropy")
+    said = crowd.run(output, "--anima-adapt-qlora:lora", "--xentropy", cold=True)
     for party in UNUSED:
         assert party.name not in said
     return output
