@@ -128,6 +128,7 @@ class AnimaSpecs:
     def read_data(self, run: RunContext, sources: Sequence[str]) -> Iterable[Record]:  # type: ignore[empty-body]
         """Read records from the sources named on the command line, in order.
 
+        Called once for each source, with that one alone, so that every source has its counts.
         Raises `DataError` with file and line for a source that cannot be read.
         """
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from anima_core.cache import cache_root, whole_folder
@@ -20,6 +20,8 @@ from anima_core.training.ranks import local_rank, rank_and_world
 from anima_core.training.talk import add_tensor, exchange, together
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from anima_core.batch import Batch, EncodedExample
     from anima_core.runs.reporter import Reporter
     from anima_core.training.signals import StopSignal
@@ -36,12 +38,27 @@ class Reference:
     """
 
     def __init__(self, logps: torch.Tensor, counts: Sequence[int]) -> None:
-        self._parts = logps.split(list(counts))
+        self._logps = logps
+        self._starts = starts_of(counts)
 
     def of(self, batch: Batch) -> torch.Tensor:
         """The log-probs of a batch's targets, ``[S]`` float32."""
-        parts = [self._parts[row] for row in batch.rows]
+        parts = [self._logps[self._starts[row] : self._starts[row + 1]] for row in batch.rows]
         return torch.cat(parts).to(batch.ids.device)
+
+
+def starts_of(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Where each example's log-probs begin among those of all, and where the last ones end."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def targets_of(examples: Any) -> Sequence[int]:
+    """Targets of each example of a data set, without decoding them where it keeps their numbers."""
+    columns = getattr(examples, "columns", None)
+    if columns is not None:
+        supervised: Sequence[int] = columns.supervised
+        return supervised
+    return [example.supervised for example in examples]
 
 
 def reference_for(
@@ -69,10 +86,10 @@ def reference_for(
         reporter: hears of the progress.
         stop: looked at between micro-batches.
     """
-    counts = [example.supervised for example in examples]
+    counts = targets_of(examples)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_root() / "reference" / key
-    logps = _read(folder, sum(counts))
+    logps = _read(folder, int(np.sum(counts)))
     everywhere = all(exchange(logps is not None))
     if logps is not None and everywhere:
         reporter.note("reference log-probs read from the cache")
@@ -94,9 +111,9 @@ def _compute(
 ) -> torch.Tensor:
     from anima_core.training.step import cut
 
-    counts = [example.supervised for example in examples]
-    starts = [0, *accumulate(counts)]
-    logps = torch.zeros(starts[-1], dtype=torch.float32)
+    counts = targets_of(examples)
+    starts = starts_of(counts)
+    logps = torch.zeros(int(starts[-1]), dtype=torch.float32)
     rank, world = rank_and_world()
     batches = cut(examples, rows, micro_tokens)
     own = sum(batch.examples for batch in batches[rank::world])
@@ -107,12 +124,12 @@ def _compute(
             for batch in batches[first : first + world][rank : rank + 1]:
                 values = module(batch.to(device), None, "targets").float().cpu()
                 for row, part in zip(
-                    batch.rows, values.split([counts[r] for r in batch.rows]), strict=True
+                    batch.rows, values.split([int(counts[r]) for r in batch.rows]), strict=True
                 ):
                     logps[starts[row] : starts[row + 1]] = part
                 done(batch.examples)
     logps = add_tensor(logps)
-    for row in set(range(len(examples))) - set(rows):
+    for row in np.setdiff1d(np.arange(len(counts)), rows):
         logps[starts[row] : starts[row + 1]] = float("nan")
     return logps
 

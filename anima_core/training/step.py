@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from anima_core.contracts import LossOutput
-from anima_core.data.batching import micro_batches
+from anima_core.data.batching import lengths_of, micro_batches
 from anima_core.data.collate import collate
 from anima_core.errors import SetupError
 from anima_core.training.seeding import seed_step
@@ -75,7 +75,8 @@ class Tally:
 
 def cut(examples: Sequence[EncodedExample], rows: Sequence[int], micro_tokens: int) -> list[Batch]:
     """Micro-batches of the given rows within `micro_tokens`."""
-    parts = micro_batches([examples[row].tokens for row in rows], micro_tokens)
+    lengths = lengths_of(examples)
+    parts = micro_batches([int(lengths[row]) for row in rows], micro_tokens)
     return [collate(examples, [rows[i] for i in part]) for part in parts]
 
 
