@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anima_core.config.core import CoreOptions
@@ -73,8 +73,8 @@ def _audit(
     tokenizer = selection.call("load_tokenizer", run=run)
     template = _template(config, tokenizer, reporter)
     limit = config.max_length or window_of(run.model_config)
-    found = selection.call("read_data", run=run, sources=config.data)
-    kind, kind_from, loss, stream = _kind(run, selection, found)
+    found = [_read(run, selection, name) for name in config.data]
+    kind, kind_from, loss, found[0] = _kind(run, selection, found[0])
     setting = Setting(
         model=source.given,
         template=template,
@@ -83,18 +83,33 @@ def _audit(
         loss=loss,
         sources=config.data,
         limit=limit,
+        prompt_limit=config.max_prompt_length,
+        answer_limit=config.max_answer_length,
         **{name: getattr(config, name) for name in _TOLD},
     )
     with reporter.stage("reading and encoding data", None) as done:
         return audit(
-            stream,
+            found,
             tokenizer,
             kind=kind,
             handling=handling_of(config),
-            asked=Asked(limit, config.train_on, config.min_length or 0, show, config.seed, wanted),
+            asked=Asked(
+                config.overlong,
+                config.train_on,
+                config.min_length or 0,
+                show,
+                config.seed,
+                wanted,
+            ),
             setting=setting,
             progress=done,
         )
+
+
+def _read(run: RunContext, selection: Selection, source: str) -> Iterator[Record]:
+    """A source's records, read as they are asked for."""
+    records: Iterable[Record] = selection.call("read_data", run=run, sources=[source])
+    yield from records
 
 
 _TOLD = (
@@ -104,6 +119,7 @@ _TOLD = (
     "micro_tokens",
     "batching",
     "max_examples",
+    "mix",
     "seed",
     "skip_bad_records",
 )

@@ -46,7 +46,7 @@ def audit_parameters(core: Sequence[inspect.Parameter]) -> list[inspect.Paramete
             "--show",
             min=0,
             metavar="INTEGER",
-            help=f"Examples to show token by token, drawn by --seed [default: {SHOWN}].",
+            help=f"Examples to show token by token, drawn by --seed; {SHOWN} unless it is given.",
             **panel,
         ),
         plain(

@@ -82,7 +82,9 @@ def _examples(report: AuditReport) -> Iterator[Fact]:
         parts.append(f"{idle:,} more have nothing to learn from")
     if report.short:
         parts.append(f"{report.short:,} more are shorter than --min-length")
-    if report.trained_on != report.examples:
+    if report.overlong.examples and report.setting.overlong == "error":
+        parts.append(f"{report.trained_on:,} are within the limit")
+    elif report.trained_on != report.examples:
         parts.append(f"a run would train on {report.trained_on:,}")
     yield Fact("examples", "; ".join(parts))
 
@@ -92,16 +94,17 @@ def _overlong(report: AuditReport) -> Iterator[Fact]:
     if not over.examples:
         yield Fact("over the limit", "none")
         return
+    share = percent(over.examples / report.examples)
+    yield Fact("over the limit", f"{many(over.examples, 'example')} ({share})")
     total = max(report.targets, 1)
-    yield Fact(
-        "over the limit",
-        f"{many(over.examples, 'example')} ({percent(over.examples / report.examples)}) with "
-        f"{over.targets:,} targets ({percent(over.targets / total)})",
-    )
     for mode, lost in (("drop", over.drop), ("truncate", over.truncate)):
-        share = percent(lost["targets"] / total)
-        said = f"{many(lost['examples'], 'example')}, {lost['targets']:,} targets ({share})"
-        yield Fact("", f"--overlong {mode} loses {said}")
+        scale = over.examples / max(lost["of"], 1)
+        examples, targets = (round(lost[name] * scale) for name in ("examples", "targets"))
+        about = "" if lost["of"] == over.examples else "about "
+        said = (
+            f"{many(examples, 'example')}, {many(targets, 'target')} ({percent(targets / total)})"
+        )
+        yield Fact("", f"--overlong {mode} loses {about}{said}")
     if over.plain == over.examples:
         yield Fact("", "--overlong split loses nothing: they are plain text")
     if limit < over.keeps_95:

@@ -29,6 +29,7 @@ from anima_core.data.audit.report import (
     Shared,
     Source,
 )
+from anima_core.data.mixture import mixed, mixture_of
 from anima_core.data.place import place
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
         setting: what was looked at.
     """
     rows, tally = seen.rows(), seen.tally
-    trained = trained_rows(rows, setting.limit, setting.overlong)
+    trained = trained_rows(rows, setting, len(setting.sources))
     return AuditReport(
         setting=setting,
         records=tally.records,
@@ -53,7 +54,7 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
             "listed": tally.faults.listed(fixes=True),
         },
         examples=len(rows),
-        trained_on=min(len(trained), setting.max_examples or len(trained)),
+        trained_on=len(trained),
         tokens=int(rows["tokens"].sum()),
         targets=int(rows["supervised"].sum()),
         formats=dict(+tally.formats),
@@ -76,9 +77,9 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
             _count(seen.endings.empty),
         ),
         round_trip=seen.trip,
-        special=_count(seen.contents.special),
-        special_texts=dict(seen.contents.special_texts.most_common()),
-        replaced=_count(seen.contents.replaced),
+        special=Count(tally.special.records, tally.special.places()),
+        special_texts=dict(tally.special.texts.most_common()),
+        replaced=_count(seen.broken),
         placeholders=dict(tally.placeholders.open),
         filled=dict(tally.placeholders.filled),
         unread_fields=tuple(tally.unread),
@@ -88,26 +89,33 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
     )
 
 
-def trained_rows(rows: Rows, limit: int, overlong: str) -> Rows:
-    """The rows as a run has them, lengths brought within the limit; those it leaves out are gone.
+def trained_rows(rows: Rows, setting: Setting, sources: int) -> Rows:
+    """The rows as a run has them: within the limits, and those that it takes.
 
-    With ``split`` every row over the limit is taken for plain text.
+    Args:
+        rows: all of them.
+        setting: the limits, and how many are wanted of each source.
+        sources: how many sources there are.
     """
-    if overlong == "truncate":
-        answers = np.maximum(rows["chosen"], rows["rejected"])
-        alone = np.where(rows["pair"] != 0, answers, rows["supervised"])
-        kept = rows[(rows["longest"] <= limit) | (alone < limit)].copy()
-        cut = np.maximum(kept["longest"] - limit, 0)
-        kept["tokens"] -= cut
-        kept["longest"] -= cut
-        return kept
-    if overlong == "split":
-        parts = np.maximum(-(-(rows["longest"] - 1) // (limit - 1)), 1)
-        laid = np.repeat(rows, parts)
+    kept = rows[rows["kept"] > 0].copy()
+    kept["tokens"], kept["longest"] = kept["kept"], kept["kept_longest"]
+    if setting.overlong == "split":
+        parts = np.maximum(-(-(kept["longest"] - 1) // (setting.limit - 1)), 1)
+        kept = np.repeat(kept, parts)
         for name in ("tokens", "longest"):
-            laid[name] = np.minimum(laid[name], limit)
-        return laid
-    return rows[rows["longest"] <= limit]
+            kept[name] = np.minimum(kept[name], setting.limit)
+    most = setting.max_examples
+    if setting.mix:
+        counts = np.bincount(kept["source"], minlength=sources).tolist()
+        mixture = mixture_of(setting.mix, setting.sources)
+        taken = mixed(counts, mixture, most, setting.seed).rows
+        own = [np.flatnonzero(kept["source"] == number) for number in range(sources)]
+        pairs = zip(own, taken, strict=True)
+        chosen = np.concatenate([at[np.asarray(t, np.int64)] for at, t in pairs])
+        kept = kept[chosen]
+    elif most is not None and most < len(kept):
+        kept = kept[np.linspace(0, len(kept) - 1, most).astype(int)]
+    return kept
 
 
 def where(rows: Rows, files: list[str], row: int) -> str:
@@ -130,7 +138,6 @@ def _overlong(seen: Observed, rows: Rows) -> Overlong:
     over = seen.over
     return Overlong(
         examples=over.over.count,
-        targets=over.targets,
         places=tuple(over.over.places),
         plain=over.plain,
         drop=_lost(over.dropped),
@@ -140,7 +147,7 @@ def _overlong(seen: Observed, rows: Rows) -> Overlong:
 
 
 def _lost(loss: Loss) -> dict[str, int]:
-    return {"examples": loss.examples, "targets": loss.targets}
+    return {"of": loss.of, "examples": loss.examples, "targets": loss.targets}
 
 
 def _answers(seen: Observed, rows: Rows) -> tuple[Answer, ...]:

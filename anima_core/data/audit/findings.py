@@ -100,24 +100,35 @@ def _overlong(report: AuditReport) -> Iterator[AuditFinding]:
     over, setting = report.overlong, report.setting
     if not over.examples:
         return
-    head = f"{many(over.examples, 'example')} longer than {setting.limit:,} tokens"
+    head = f"{many(over.examples, 'example')} over {limits_of(report)}"
     longest = report.lengths.longest if report.lengths else 0
+    keeps = f"--max-length {longest} keeps all" if longest > setting.limit else ""
     if setting.overlong == "error":
-        fix = f"--max-length {longest} keeps all; or choose one of the --overlong modes above."
-        yield AuditFinding("overlong", "error", head, fix, over.places)
+        fix = "; or ".join(filter(None, [keeps, "choose one of the --overlong modes above."]))
+        yield AuditFinding("overlong", "error", head, fix[0].upper() + fix[1:], over.places)
     elif setting.overlong == "split" and over.plain < over.examples:
         others = over.examples - over.plain
         what = f"{head}; {others:,} of them are no plain text, which alone can be split"
-        fix = f"--max-length {longest} keeps all; or drop or truncate them."
+        fix = "; or ".join(filter(None, [keeps, "drop or truncate them."]))
         yield AuditFinding("overlong", "error", what, fix, over.places)
     else:
         lost = {"drop": over.drop, "truncate": over.truncate}.get(setting.overlong)
         if lost and lost["targets"]:
             share = percent(lost["targets"] / max(report.targets, 1))
-            what = (
-                f"{head}: --overlong {setting.overlong} loses {lost['targets']:,} targets ({share})"
-            )
-            yield AuditFinding("overlong", "warning", what, "", over.places)
+            words = f"--overlong {setting.overlong} loses {many(lost['targets'], 'target')}"
+            yield AuditFinding("overlong", "warning", f"{head}: {words} ({share})", "", over.places)
+
+
+def limits_of(report: AuditReport) -> str:
+    """The limits in words."""
+    setting = report.setting
+    more = [
+        f"{limit:,} of {what}"
+        for what, limit in (("a prompt", setting.prompt_limit), ("an answer", setting.answer_limit))
+        if limit is not None
+    ]
+    whole = f"the limit of {setting.limit:,} tokens"
+    return f"{whole}, or of {' or of '.join(more)}" if more else whole
 
 
 def _idle(report: AuditReport) -> Iterator[AuditFinding]:
@@ -162,7 +173,7 @@ def _contents(report: AuditReport) -> Iterator[AuditFinding]:
     if report.special.count:
         each = ", ".join(f"{text} in {n:,}" for text, n in list(report.special_texts.items())[:5])
         what = f"{many(report.special.count, 'example')} with the text of a special token: {each}"
-        fix = "Take it out of the data, unless it is meant as the token itself."
+        fix = "It is read as the token itself: take it out of the data unless that is meant."
         yield AuditFinding("special-text", "warning", what, fix, report.special.places)
     if report.replaced.count:
         examples = many(report.replaced.count, "example")

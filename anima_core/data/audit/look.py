@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +11,11 @@ import numpy as np
 from anima_core.batch import EncodedExample
 from anima_core.contracts import Record
 from anima_core.data.audit import roundtrip
-from anima_core.data.audit.contents import last_answer, special_pattern
+from anima_core.data.audit.contents import is_broken, last_answer
 from anima_core.data.audit.drawn import Drawn
 from anima_core.data.audit.noted import Noted
 from anima_core.data.audit.observed import Observed
-from anima_core.data.audit.rows import ROW, row_of
+from anima_core.data.audit.rows import ROW, answer_key, row_of
 from anima_core.data.chat import Renderer
 from anima_core.data.encoder import Encoder
 from anima_core.data.formats import Example
@@ -26,7 +25,7 @@ from anima_core.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from anima_core.config.core import TrainOn
+    from anima_core.config.core import Overlong, TrainOn
 
 EXCERPT = 120
 """Characters of an answer that are remembered."""
@@ -37,7 +36,7 @@ class Asked:
     """What an audit is asked.
 
     Attributes:
-        limit: tokens of the longest sequence allowed.
+        overlong: what is done with examples over a limit.
         train_on: what of a dialogue is learnt.
         min_length: shorter examples are left out.
         show: how many examples to show, drawn by `seed`.
@@ -45,7 +44,7 @@ class Asked:
         records: places of records to show in any case: ``file:line``, or a line alone.
     """
 
-    limit: int
+    overlong: Overlong = "error"
     train_on: TrainOn = "assistant"
     min_length: int = 0
     show: int = 0
@@ -74,12 +73,14 @@ class Looker:
         self._asked = asked
         self._render = Renderer(tokenizer)
         self.special = special_tokens(tokenizer)
-        texts = list(self.special.values())
-        self._special = special_pattern(texts)
-        self._end = roundtrip.end_pattern(texts)
+        self._end = roundtrip.end_pattern(list(self.special.values()))
 
-    def look(self, records: Sequence[Record]) -> Observed:
+    def look(self, records: Sequence[Record], source: int = 0) -> Observed:
         """Encode some records and note what there is to see.
+
+        Args:
+            records: some records.
+            source: index of the source that they are of.
 
         Raises:
             SetupError: the tokenizer cannot be used.
@@ -93,21 +94,34 @@ class Looker:
         seen.tally.short += len(pairs) - len(enough)
         rows = []
         for example, encoded in enough:
-            rows.append(row_of(encoded, seen.file(encoded.file), example.label))
-            self._note(seen, example, encoded, rows[-1][9])
+            kept = self._fitted(seen, example, encoded)
+            file = seen.file(encoded.file)
+            rows.append(row_of(encoded, kept, source, file, example.label))
+            self._note(seen, example, encoded)
         if rows:
             seen.blocks.append(np.array(rows, ROW))
         self._read_back(seen, enough)
         return seen
 
-    def _note(self, seen: Observed, example: Example, encoded: EncodedExample, answer: int) -> None:
+    def _fitted(
+        self, seen: Observed, example: Example, encoded: EncodedExample
+    ) -> EncodedExample | None:
+        """The example as a run has it."""
+        return seen.over.take(
+            encoded,
+            place(encoded.file, encoded.line),
+            self._encoder.limits,
+            self._asked.overlong,
+            lambda: self._encoder.shorter(example, encoded),
+        )
+
+    def _note(self, seen: Observed, example: Example, encoded: EncodedExample) -> None:
         where = place(encoded.file, encoded.line)
         whole = bool(example.text) or self._asked.train_on == "all"
         seen.endings.take(encoded, where, self._render.special, whole=whole)
-        seen.contents.take(example, where, self._special)
-        shorter = partial(self._encoder.shorter, example, encoded)
-        seen.over.take(encoded, where, self._encoder.limits, shorter)
-        seen.answers.add(answer, last_answer(example)[:EXCERPT])
+        if is_broken(example):
+            seen.broken.add(where)
+        seen.answers.add(answer_key(encoded), last_answer(example)[:EXCERPT])
         seen.drawn.take(encoded)
         if any(_is_at(encoded, asked) for asked in self._asked.records):
             seen.asked.append(encoded)

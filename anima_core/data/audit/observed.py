@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anima_core.batch import EncodedExample
-from anima_core.data.audit.contents import Contents
 from anima_core.data.audit.drawn import Drawn
 from anima_core.data.audit.endings import Endings
 from anima_core.data.audit.frequent import Frequent
@@ -34,7 +33,8 @@ class Observed:
         files: the files that records came from.
         blocks: a row of numbers for each example (see `ROW`).
         idle: examples without anything to learn, by reason.
-        endings, contents, over, trip: see their classes.
+        broken: examples with characters that could not be read.
+        endings, over, trip: see their classes.
         answers: the texts of frequent answers.
     """
 
@@ -45,7 +45,7 @@ class Observed:
     blocks: list[Rows] = field(default_factory=list)
     idle: dict[str, Noted] = field(default_factory=dict)
     endings: Endings = field(default_factory=Endings)
-    contents: Contents = field(default_factory=Contents)
+    broken: Noted = field(default_factory=Noted)
     over: OverLimit = field(default_factory=OverLimit)
     trip: RoundTrip = field(default_factory=RoundTrip)
     answers: Frequent = field(default_factory=Frequent)
@@ -59,7 +59,7 @@ class Observed:
         for reason, noted in later.idle.items():
             self.idle.setdefault(reason, Noted()).merge(noted)
         self.endings.merge(later.endings)
-        self.contents.merge(later.contents)
+        self.broken.merge(later.broken)
         self.over.merge(later.over)
         self.trip.merge(later.trip)
         self.answers.merge(later.answers)

@@ -30,8 +30,9 @@ class Setting:
         loss: the strategy that learns from it; empty where there is none.
         sources: the data, as given.
         limit: tokens of the longest sequence allowed.
-        overlong, train_on, batch_size, micro_tokens, batching, max_examples, seed,
-            skip_bad_records: the core's options.
+        prompt_limit, answer_limit: of the longest prompt and answer; None where there is none.
+        overlong, train_on, batch_size, micro_tokens, batching, max_examples, mix,
+            seed, skip_bad_records: the core's options.
     """
 
     model: str
@@ -41,12 +42,15 @@ class Setting:
     loss: str
     sources: tuple[str, ...]
     limit: int
+    prompt_limit: int | None
+    answer_limit: int | None
     overlong: str
     train_on: str
     batch_size: int
     micro_tokens: int
     batching: Batching
     max_examples: int | None
+    mix: tuple[str, ...]
     seed: int
     skip_bad_records: bool
 
@@ -97,18 +101,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Overlong:
-    """The examples over the limit, and the targets that each mode would lose.
+    """The examples over a limit, and the targets that each mode would lose.
 
     Attributes:
-        examples, targets: how many are over it, and their targets.
+        examples: how many there are.
         places: the first of them.
         plain: how many are plain text, which ``split`` keeps whole.
-        drop, truncate: examples and targets lost; ``split`` loses nothing.
+        drop, truncate: ``examples`` and ``targets`` lost, found by looking at so many (``of``) of
+            those over a limit; ``split`` loses nothing.
         keeps_95: the limit that would keep 95% of all examples.
     """
 
     examples: int
-    targets: int
     places: tuple[str, ...]
     plain: int
     drop: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""What is kept of every example: some 70 bytes of numbers, never its text."""
+"""What is kept of every example: some 80 bytes of numbers, never its text."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ ROW = np.dtype(
         ("supervised", "i4"),
         ("chosen", "i4"),
         ("rejected", "i4"),
+        ("kept", "i4"),
+        ("kept_longest", "i4"),
+        ("source", "i4"),
         ("file", "i4"),
         ("line", "i8"),
         ("digest", "u8"),
@@ -35,7 +38,9 @@ ROW = np.dtype(
 """One example.
 
 ``tokens``, ``longest``, ``supervised``: as `EncodedExample` has them. ``chosen``, ``rejected``:
-targets of a pair's two answers. ``file``: index into the list of files. ``digest``: hash of ids
+targets of a pair's two answers. ``kept``, ``kept_longest``: tokens and longest of it as a run has
+it, which ``--overlong`` decides; 0 where it is left out. ``source``: index of the DATA argument.
+``file``: index into the list of files. ``digest``: hash of ids
 and masks. ``prompt``: the example's group, which examples that ask the same share. ``answer``:
 hash of the targets' ids (of a pair: of the better answer's). ``pair``: hash of a pair in which
 the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without.
@@ -44,17 +49,24 @@ the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without.
 _WORD = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def row_of(example: EncodedExample, file: int, label: bool | None = None) -> tuple[int, ...]:
+def row_of(
+    example: EncodedExample,
+    kept: EncodedExample | None,
+    source: int,
+    file: int,
+    label: bool | None = None,
+) -> tuple[int, ...]:
     """An example as a row of `ROW`.
 
     Args:
         example: the example.
+        kept: the example as a run has it; None where it is left out.
+        source: index of its source.
         file: index of its file.
         label: the verdict on it, where it has one.
     """
     segments = example.segments
     pair = len(segments) == 3
-    better = segments[1] if pair else segments[0]
     swapped = chosen = rejected = 0
     if pair:
         prompt, *answers = segments
@@ -67,11 +79,14 @@ def row_of(example: EncodedExample, file: int, label: bool | None = None) -> tup
         example.supervised,
         chosen,
         rejected,
+        kept.tokens if kept else 0,
+        kept.longest if kept else 0,
+        source,
         file,
         example.line,
         _hash(segments),
         example.group,
-        hash_ids(targets(better)),
+        answer_key(example),
         swapped,
         -1 if label is None else int(label),
     )
@@ -85,6 +100,12 @@ def targets(segment: TokenSegment) -> list[int]:
 def answers_of(example: EncodedExample) -> tuple[TokenSegment, ...]:
     """The segments that hold answers."""
     return tuple(s for s in example.segments if s.role != Role.PROMPT)
+
+
+def answer_key(example: EncodedExample) -> int:
+    """A hash of what an example teaches to answer: of a pair, of the better answer."""
+    segments = example.segments
+    return hash_ids(targets(segments[1] if len(segments) == 3 else segments[0]))
 
 
 def hash_ids(ids: Iterable[int]) -> int:

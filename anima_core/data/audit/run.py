@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def audit(
-    records: Iterable[Record],
+    sources: Sequence[Iterable[Record]],
     tokenizer: PreTrainedTokenizerBase,
     *,
     kind: Kind,
@@ -39,7 +39,7 @@ def audit(
     """Audit records.
 
     Args:
-        records: records, read as they are needed.
+        sources: the records of each source, read as they are needed.
         tokenizer: the model's tokenizer.
         kind: what the loss wants.
         handling: what else is to be done with the records.
@@ -53,14 +53,15 @@ def audit(
         SetupError: the tokenizer cannot be used.
         UsageError: there is no such format or field, or the loss learns from another kind.
     """
-    encoder = Encoder(tokenizer, kind, handling, asked.limit, "drop")
+    encoder = Encoder(tokenizer, kind, handling, setting.limit, asked.overlong)
     looker = Looker(tokenizer, encoder, asked)
     seen = Observed(Drawn(asked.show, asked.seed))
     try:
-        for chunk in chunks(records):
-            seen.merge(looker.look(chunk))
-            if progress:
-                progress(len(chunk))
+        for number, records in enumerate(sources):
+            for chunk in chunks(records):
+                seen.merge(looker.look(chunk, number))
+                if progress:
+                    progress(len(chunk))
     except DataError as error:  # a source that cannot be read on; a bad record is no such thing
         if not seen.tally.records:
             raise
