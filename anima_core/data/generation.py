@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from anima_core.data.chat import Renderer
@@ -102,18 +103,11 @@ class Marked:
         content = self.messages[index]["content"].strip()
         inside = self.text[start:stop]
         cut = content in self.text[begins:ends] and content not in inside
-        early = start < begins and start < self._mark_before(index)
+        asked = self.messages[index - 1]["content"].strip()
+        early = start < begins and asked in self.text[:begins] and asked not in self.text[:start]
         if cut or early or self.text[ends:stop].strip():
             raise self._disagreement((start, stop), answer)
         return (start if self.text[begins:start].strip() else begins), ends
-
-    def _mark_before(self, index: int) -> int:
-        """Where the mark begins that a template writes before an answer; the end if unknown."""
-        try:
-            before = self.render(self.messages[:index], tools=self.tools).rstrip()
-        except DataError:
-            return len(self.text)
-        return len(before) if self.text.startswith(before) else len(self.text)
 
     def _alone(self, index: int, block: tuple[int, int], last: int) -> tuple[int, int]:
         """An answer that only its block knows, with the end of its turn behind it."""
@@ -126,6 +120,7 @@ class Marked:
             answer = f"the answer (message {index}) is {_short(content)}"
             raise self._disagreement(block, answer)
         stop = start + len(inside)
+        start += self._mark_in(inside, index)
         if index == len(self.messages) - 1:
             return start, len(self.text.rstrip())
         # What ends the last turn ends the others: a mark that begins the next one is never taken.
@@ -133,6 +128,27 @@ class Marked:
         if end and (again := re.compile(re.escape(end[0])).match(self.text, stop)):
             return start, again.end()
         return start, stop
+
+    def _mark_in(self, inside: str, index: int) -> int:
+        """How much of a block is the mark that asks for the answer, which is not learnt."""
+        try:
+            before, prompt = (
+                self.render(self.messages[:index], add_generation_prompt=asks, tools=self.tools)
+                for asks in (False, True)
+            )
+        except DataError:
+            return 0
+        # What ends a text (EOS) may stand behind what the prompt goes on from.
+        before = re.sub(rf"(?:{self.render.special_pattern.pattern})+\s*\Z", "", before)
+        tail = prompt.removeprefix(before)
+        for at in range(len(tail)):
+            pairs = zip(tail[at:], inside, strict=False)
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            begins = self.render.special_pattern.match(tail, at)
+            whole = at + shared == len(tail) or (begins and at + shared >= begins.end())
+            if whole and inside[:shared].strip():
+                return shared
+        return 0
 
     def _disagreement(self, block: tuple[int, int], answer: str) -> DataError:
         return DataError(

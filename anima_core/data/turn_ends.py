@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from anima_core.data.chat import Renderer
@@ -30,13 +31,26 @@ def turn_end(render: Renderer, message: Message, closed: str, whole: str, start:
         if len(parts) > turn.count(end) and turn.endswith(written):
             return start + len(written)
     # Phi-3 ends the text with EOS. The turn's end is still certain where the content itself
-    # stands at its place, followed by a special token.
+    # stands at its place, followed by the special token that follows it in `closed`.
     content = message["content"].strip()
     at = start + len(whole[start:]) - len(whole[start:].lstrip())
     match = render.special_pattern.match(whole, at + len(content))
-    if content and whole.startswith(content, at) and match:
+    if (
+        content
+        and whole.startswith(content, at)
+        and match
+        and match[0] == _first_end(render, closed)
+    ):
         return match.end()
     return None
+
+
+def _first_end(render: Renderer, closed: str) -> str:
+    """The first of the special tokens that a dialogue ends with, white space before it and all."""
+    special = render.special_pattern.pattern
+    tail = re.search(rf"(?:{special})+\s*\Z", closed)
+    first = render.special_pattern.match(tail[0]) if tail else None
+    return first[0] if first else ""
 
 
 def moved_start(

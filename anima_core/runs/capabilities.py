@@ -69,7 +69,8 @@ def weight_problems(selection: Selection, loss: Loss, data: DataSummary) -> list
     return [
         Problem(
             f"--{asking.strategy}",
-            f"{data.weighted:,} examples have messages with a 'weight' other than 0 and 1, and "
+            f"{data.weighted:,} example{'s have' if data.weighted > 1 else ' has'} messages with a "
+            "'weight' other than 0 and 1, and "
             f"{asking} counts all tokens of an example alike",
             "Leave those weights out (0 leaves a message out, and a record as a whole may have a "
             "'weight'), or use --sft. A loss that counts by batch.target_weights says "
