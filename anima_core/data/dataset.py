@@ -10,6 +10,7 @@ import numpy as np
 
 from anima_core.contracts import Record
 from anima_core.data import token_cache
+from anima_core.data.audit.brief import brief
 from anima_core.data.encoder import Encoder
 from anima_core.data.formats import Kind
 from anima_core.data.handling import Handling
@@ -264,10 +265,13 @@ def counts(examples: Examples) -> dict[str, Any]:
         "supervised_tokens": int(columns.supervised.sum(dtype=np.int64)),
         "longest": int(columns.longest.max()),
         "sha256": examples.fingerprint(),
+        **brief(columns),
     }
 
 
 def _nothing(sources: Sequence[str], tally: Tally) -> DataError:
+    if 0 < tally.faults.total == tally.records:
+        return tally.faults.refusal(sources, tally.records)
     why = []
     if tally.faults.total:
         why.append(f"{tally.faults.total} cannot be used ({tally.faults.counted()[0]})")

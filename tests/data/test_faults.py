@@ -122,7 +122,7 @@ def test_a_source_that_ends_in_the_middle_is_never_passed_over(
 
 
 def test_nothing_but_bad_records(make_tokenizer: Make) -> None:
-    with pytest.raises(DataError, match="no trainable example among 4 records: 4 cannot be used"):
+    with pytest.raises(DataError, match="4 of 4 records cannot be used"):
         load(stream(4, 4), make_tokenizer(), skip=True)
 
 
