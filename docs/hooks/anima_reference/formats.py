@@ -24,7 +24,15 @@ A record's format is told by its fields, record by record. `--format` names it i
 cannot be used is refused together with all the others, each with its file and line;
 `--skip-bad-records` counts and lists them instead.
 
-Every record may have a `weight` above 0: how much its example counts in the loss.
+Every record may have a `weight` above 0: how much its example counts in the loss. So may each
+message of the assistant: its tokens count by its weight times the record's, 0 or `"train": false`
+leaves it out. A loss that counts all tokens of an example alike is refused such data.
+
+What is learnt of a dialogue is found by rendering it with the chat template up to each answer. A
+template that marks its answers with `{{% generation %}}` must agree, and says where they are where
+rendering cannot tell; the end of a turn is always learnt. The text of a special token
+(`<|im_end|>`) in a record is read as the token itself, as everywhere in the field, and the plan
+warns of it with the first places.
 """
 
 _KINDS = {
