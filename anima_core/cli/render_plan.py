@@ -67,7 +67,10 @@ def _described(data: DataSummary) -> str:
         f"{data.examples:,} {data.kind} examples of {', '.join(data.sources)}",
         f"records: {formats}" if formats else "",
         f"{data.tokens:,} tokens, {data.supervised_tokens:,} of them targets",
-        f"longest sequence {data.longest:,} of {data.limit:,}",
+        f"p50 {data.p50:,} · p95 {data.p95:,} · max {data.longest:,} of {data.limit:,} tokens",
+        f"{data.copies:,} copies" if data.copies else "",
+        f"one answer to {data.alike:,} prompts" if _is_told(data.alike, data.examples) else "",
+        f"{data.unended:,} with an answer whose end is not taught" if data.unended else "",
         f"{data.bad:,} bad records left out" if data.bad else "",
         f"{data.overlong:,} over the limit" if data.overlong else "",
         f"{data.dropped:,} dropped" if data.dropped else "",
@@ -79,3 +82,10 @@ def _described(data: DataSummary) -> str:
         f"{data.unsupervised:,} left out: nothing to learn from" if data.unsupervised else "",
     ]
     return "; ".join(part for part in shared if part)
+
+
+def _is_told(alike: int, examples: int) -> bool:
+    """Whether so many prompts with one answer are many, as the audit of the data counts them."""
+    from anima_core.data.audit.findings import OFTEN, OFTEN_SHARE
+
+    return alike >= max(OFTEN, OFTEN_SHARE * examples)

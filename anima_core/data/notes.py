@@ -60,9 +60,11 @@ def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
     """What is most likely not meant, and what to do about it."""
     found = []
     if summary.placeholders:
-        name = next(iter(summary.placeholders))
         what = f"placeholders would be learnt as they stand: {counted(summary.placeholders)}"
-        found.append((what, f"Fill each with --fill {name}=VALUE."))
+        found.append((what, fill_advice(summary.placeholders)))
+    if summary.unended and not summary.split:  # of a text that was split, the last part ends it
+        what = f"{summary.unended:,} examples have an answer whose end is not taught"
+        found.append((what, "`anima data` shows where; --template names another chat template."))
     if summary.special_text:
         texts = ", ".join(f"{text} in {n:,}" for text, n in _most(summary.special_texts))
         what = (
@@ -135,6 +137,12 @@ def _mixture(summary: DataSummary) -> list[str]:
             "twice in DATA (its examples then come up to twice), or give it a smaller share"
         )
     return notes
+
+
+def fill_advice(placeholders: Mapping[str, int]) -> str:
+    """How the most frequent placeholders are filled."""
+    names = sorted(placeholders, key=lambda name: -placeholders[name])[:3]
+    return f"Unless that is meant, fill each: {' '.join(f'--fill {n}=VALUE' for n in names)}."
 
 
 def counted(names: Mapping[str, int]) -> str:

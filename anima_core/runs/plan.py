@@ -108,6 +108,10 @@ class DataSummary:
         mixture: what each source gives, where ``--mix`` says so.
         unmixed: examples left out by ``--mix``.
         lacking: how many examples fewer than ``--max-examples`` the mixture has.
+        p50, p95: half, and 95%, of the sequences have at most so many tokens.
+        copies: examples that are there already, token for token.
+        alike: prompts that have the most frequent answer.
+        unended: examples with an answer whose end is not taught.
     """
 
     sources: tuple[str, ...]
@@ -144,6 +148,11 @@ class DataSummary:
     mixture: tuple[MixtureShare, ...] = ()
     unmixed: int = 0
     lacking: int = 0
+    p50: int = 0
+    p95: int = 0
+    copies: int = 0
+    alike: int = 0
+    unended: int = 0
 
 
 @dataclass(frozen=True)

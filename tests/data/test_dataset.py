@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from anima_core.batch import EncodedExample, Role
 from anima_core.contracts import Record
+from anima_core.data.audit.brief import brief
 from anima_core.data.chat import PLAIN_NOTE
 from anima_core.data.collate import collate
 from anima_core.data.dataset import load_dataset
@@ -73,6 +74,7 @@ def test_batches_equal_one_at_a_time(make_tokenizer: Make) -> None:
         limit=500,
         formats={"prompt-completion": 1100},
         sha256=examples.fingerprint(),
+        **brief(examples.columns),
         per_source=(SourceSummary("x.jsonl", 1100, 1100, tokens, taken=1100, taken_tokens=tokens),),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from anima_core.data.audit.report import AuditFinding, AuditReport
-from anima_core.data.notes import counted, unread_note
+from anima_core.data.notes import counted, fill_advice, unread_note
 
 OFTEN, OFTEN_SHARE = 5, 0.01
 """An answer is told of as frequent from so many prompts, and such a share of the examples, on."""
@@ -182,9 +182,7 @@ def _contents(report: AuditReport) -> Iterator[AuditFinding]:
         yield AuditFinding("replacement-character", "warning", what, fix, report.replaced.places)
     if report.placeholders:
         what = f"placeholders would be learnt as they stand: {counted(report.placeholders)}"
-        first = sorted(report.placeholders, key=lambda name: -report.placeholders[name])[:3]
-        fix = f"Unless that is meant, fill each: {' '.join(f'--fill {n}=VALUE' for n in first)}."
-        yield AuditFinding("placeholders", "warning", what, fix)
+        yield AuditFinding("placeholders", "warning", what, fill_advice(report.placeholders))
 
 
 def _repeats(report: AuditReport) -> Iterator[AuditFinding]:
