@@ -102,6 +102,18 @@ def test_a_named_format_overrides_what_the_fields_say() -> None:
     assert make(judged, known="prompt-completion").format == "prompt-completion"
 
 
+def test_long_data_is_read_from_a_prompt_and_completion_too_where_it_is_named() -> None:
+    asked = {"prompt": "q", "completion": "r"}
+    assert make(asked).format == "prompt-completion"
+    example = make(asked, known="long-data")
+    assert (example.format, brief(example.messages)) == ("long-data", QA)
+    both = make({"source": "q", "target": "r", "prompt": "other"})
+    assert brief(both.messages) == QA
+    assert both.remarks == ("prompt not read: source and target are there",)
+    with pytest.raises(DataError, match=r"source \+ target, or prompt \+ completion"):
+        make({"text": "a"}, known="long-data")
+
+
 def test_the_option_offers_the_formats_that_are_known() -> None:
     assert set(literals(FormatNames)) == {known.name for known in FORMATS}
     assert len({known.name for known in FORMATS}) == len(FORMATS)

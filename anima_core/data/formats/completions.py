@@ -42,6 +42,18 @@ def question_and(question: str, field: str) -> Callable[[Record], Parts]:
     return lambda record: Parts((parts.user(record, question), *parts.answer(record, field)))
 
 
+def long_data(record: Record) -> Parts:
+    """A long ``source`` and a short ``target``; or ``prompt`` and ``completion``, as Anima's."""
+    there = [name for name in ("prompt", "completion") if parts.given(record.fields, name)]
+    if not all(parts.given(record.fields, name) for name in ("source", "target")):
+        return question_and("prompt", "completion")(record)
+    found = question_and("source", "target")(record)
+    if not there:
+        return found
+    remark = f"{' and '.join(there)} not read: source and target are there"
+    return found._replace(remarks=(remark,))
+
+
 def is_self_instruct(fields: Mapping[str, Any]) -> bool:
     """Whether a prompt and completion keep to the conventions of Self-Instruct's data."""
     prompt, completion = fields.get("prompt"), fields.get("completion")

@@ -33,6 +33,7 @@ class Format:
         reads: every other field that it looks at, besides `EVERYWHERE`.
         read: reads a record.
         also: what else a record must be like to be taken for it.
+        instead: other fields that hold the same, in a record for which the format is named.
     """
 
     name: str
@@ -42,15 +43,21 @@ class Format:
     reads: tuple[str, ...]
     read: Callable[[Record], Parts]
     also: Fits = lambda _: True
+    instead: tuple[str, ...] = ()
 
     def fits(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record with these fields is taken to be in this format."""
         return all(given(fields, field) for field in self.needs) and self.also(fields)
 
+    def reads_from(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a record with these fields can be read in this format, when it is named."""
+        pairs = (self.needs, self.instead) if self.instead else (self.needs,)
+        return any(all(given(fields, field) for field in names) for names in pairs)
+
     @cached_property
     def fields(self) -> frozenset[str]:
         """Every field that it looks at."""
-        return frozenset((*self.needs, *self.reads, *EVERYWHERE))
+        return frozenset((*self.needs, *self.instead, *self.reads, *EVERYWHERE))
 
 
 def _judged(fields: Mapping[str, Any]) -> bool:
@@ -133,7 +140,8 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "long-data", "completion", "source + target",
-        ("source", "target"), ("system",), completions.question_and("source", "target"),
+        ("source", "target"), ("system",), completions.long_data,
+        instead=("prompt", "completion"),
     ),
     *(
         Format(

@@ -30,7 +30,7 @@ def to_example(record: Record, kind: Kind, known: Format | None = None) -> Examp
     fields = record.fields
     if known is None:
         known = _detected(record, kind)
-    elif not all(parts.given(fields, field) for field in known.needs):
+    elif not known.reads_from(fields):
         raise lacking(record, known)
     tools = tools_of(record)
     if tools and "tools" not in known.fields:

@@ -64,8 +64,9 @@ def unknown(record: Record, kind: Kind) -> DataError:
 
 def lacking(record: Record, known: Format) -> DataError:
     """The error for a record without the fields of the format that was named."""
+    instead = f", or {' + '.join(known.instead)}" if known.instead else ""
     return DataError(
-        f"{fields_of(record.fields)}, expected those of {known.name}: {known.shape}",
+        f"{fields_of(record.fields)}, expected those of {known.name}: {known.shape}{instead}",
         where=place(record.file, record.line),
         fix=f"name another --format, or {_BY_HAND}",
     )
