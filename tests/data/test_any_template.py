@@ -170,9 +170,9 @@ def test_the_text_is_whole_and_the_mask_covers_exactly_the_answers(
     tokenizer = make_tokenizer("chatml")
     before, tokenizer.chat_template = tokenizer.chat_template, style.jinja()
     try:
-        text = tokenizer.apply_chat_template(
+        whole = tokenizer.apply_chat_template(
             list(dialogue.messages), tools=list(dialogue.tools) or None, tokenize=False
-        ).rstrip()
+        )
         example = Example(dialogue.messages, "m", tools=dialogue.tools, file="x", line=1)
         segment, error = None, None
         try:
@@ -186,10 +186,12 @@ def test_the_text_is_whole_and_the_mask_covers_exactly_the_answers(
         assert style.blocks == "none", error
         assert "differently once more follows" in str(error)
         return
+    # White space that ends the whole text is no part of it, be it an open answer's own.
+    learnt = learnt_of(style, whole, dialogue)
+    text = whole.rstrip()
     eos = tokenizer.eos_token
     ends = style.closing or style.end
     assert decoded(tokenizer, segment.ids) == text + ("" if ends else eos)
-    learnt = learnt_of(style, text, dialogue)
     places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     expected = [any(learnt[start:stop]) for start, stop in places["offset_mapping"]]
     expected += [] if ends else [True]
