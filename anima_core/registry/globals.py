@@ -31,8 +31,8 @@ def watched() -> Iterator[list[str]]:
 
     Watched are functions, classes and methods of torch, ``torch.nn`` and its layers,
     ``torch.nn.functional``, ``torch.Tensor``, and transformers' ``modeling_utils`` and the
-    modeling modules, whether they are loaded already or become so inside. Takes a few
-    milliseconds.
+    modeling modules, whether they are loaded already or become so inside. Takes a
+    millisecond.
 
     Yields:
         A list, empty until the end: the full names of what was replaced (and put back).
@@ -48,15 +48,30 @@ def watched() -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class _Owner:
-    """A module or class, and its attributes as they were."""
+    """A module or class, and its attributes: as they are, and as they were."""
 
     label: str
     owner: ModuleType | type
+    now: Mapping[str, Any]
     before: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, label: str, owner: ModuleType | type) -> _Owner:
+        now = vars(owner)
+        return cls(label, owner, now, dict(now))
+
+    def unchanged(self) -> bool:
+        """Whether it has the attributes that it had, and no other."""
+        try:
+            return self.now == self.before  # which looks for the same objects first: microseconds
+        except Exception:  # noqa: BLE001 - something was put there that cannot be compared
+            return False
 
     def put_back(self) -> Iterator[str]:
         """Undo what was replaced or taken away; its names."""
-        now = dict(vars(self.owner))
+        if self.unchanged():
+            return
+        now = dict(self.now)
         for name, was in self.before.items():
             new = now.get(name, _GONE)
             if new is not was and _is_code(was) and not _own_wrapping(new, was):
@@ -103,13 +118,25 @@ def _arrived(name: str) -> list[_Owner]:
     return [owner for part in names for owner in _owners(part)]
 
 
-def _owners(name: str) -> Iterator[_Owner]:
-    module = sys.modules[name]
-    attributes = dict(vars(module))
-    yield _Owner(name, module, attributes)
-    for word, value in attributes.items():
+_KNOWN: dict[str, tuple[_Owner, ...]] = {}
+"""What was last kept of each module."""
+
+
+def _owners(name: str) -> tuple[_Owner, ...]:
+    """What to keep of a module: what was kept of it last, where it is still as it was."""
+    known = _KNOWN.get(name, ())
+    same = known and known[0].owner is sys.modules[name]
+    if not (same and all(owner.unchanged() for owner in known)):
+        known = _KNOWN[name] = tuple(_looked_at(name))
+    return known
+
+
+def _looked_at(name: str) -> Iterator[_Owner]:
+    module = _Owner.of(name, sys.modules[name])
+    yield module
+    for word, value in module.before.items():
         if isinstance(value, type) and _belongs(name, word, value):
-            yield _Owner(f"{name}.{word}", value, dict(vars(value)))
+            yield _Owner.of(f"{name}.{word}", value)
 
 
 def _belongs(module: str, word: str, cls: type) -> bool:
