@@ -1,4 +1,4 @@
-"""Many records are encoded by all cores; what comes of it is what one process makes."""
+"""Many records are worked on by all cores; what comes of it is what one process makes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import chain, islice
+from typing import Any, Generic, TypeVar
 
 from anima_core.contracts import Record
 from anima_core.data.chunks import Chunk, chunks
@@ -21,6 +23,7 @@ from anima_core.data.tally import Tally
 from anima_core.errors import DataError
 
 Made = tuple[Packed, Tally]
+T = TypeVar("T")
 
 FIRST = 4096
 """Records that are encoded in this process before others are started: it takes seconds."""
@@ -28,7 +31,7 @@ FIRST = 4096
 UNCOPIED = (pickle.PicklingError, TypeError, AttributeError)
 """What is raised where something cannot be copied into another process."""
 
-_encoder: list[Encoder] = []  # a worker's own
+_work: list[Callable[[Chunk], Any]] = []  # a worker's own
 
 
 def encode_all(
@@ -55,6 +58,32 @@ def encode_all(
         DataError: reading failed; all that was read before has been yielded.
         SetupError: the tokenizer cannot be used.
     """
+    yield from work_on_all(records, partial(encoded, encoder), note, workers=workers, first=first)
+
+
+def work_on_all(
+    records: Iterable[Record],
+    work: Callable[[Chunk], T],
+    note: Callable[[str], None],
+    *,
+    workers: int | None = None,
+    first: int = FIRST,
+) -> Iterator[T]:
+    """Do something with all records, on all cores where there are many.
+
+    Args:
+        records: any number of them, read as they are needed.
+        work: what is done with some of them; it and its results are copied between processes.
+        note: told why only one core is used where that was not meant.
+        workers: how many processes; by default one for each core that this process may use.
+        first: how many records are worked on before processes are started.
+
+    Yields:
+        What comes of each chunk, in the records' order.
+
+    Raises:
+        DataError: reading failed; all that was read before has been yielded.
+    """
     stream = chunks(records)
     taken = 0
     while taken < first:
@@ -62,23 +91,23 @@ def encode_all(
         if chunk is None:
             return
         taken += len(chunk)
-        yield encoded(chunk, encoder)
+        yield work(chunk)
     workers = cores() if workers is None else workers
     ahead = list(islice(stream, 1))
     rest = chain(ahead, stream)
     if ahead and workers > 1:
         try:
-            whole = pickle.dumps(encoder)
+            whole = pickle.dumps(work)
         except UNCOPIED as error:
             note(f"records are encoded on one core: the tokenizer cannot be copied ({error})")
         else:
-            yield from _Pool(encoder, whole, workers, note).encode(rest)
+            yield from _Pool(work, whole, workers, note).run(rest)
             return
     for chunk in rest:
-        yield encoded(chunk, encoder)
+        yield work(chunk)
 
 
-def encoded(chunk: Chunk, encoder: Encoder) -> Made:
+def encoded(encoder: Encoder, chunk: Chunk) -> Made:
     """Rows and counts of some records."""
     made = encoder.encode(chunk)
     return pack(made.examples, encoder.special if made.examples else ()), made.tally
@@ -93,22 +122,22 @@ def cores() -> int:
     return max(1, there // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-class _Pool:
-    """Processes that encode, with a bounded number of chunks on their way."""
+class _Pool(Generic[T]):
+    """Processes that work, with a bounded number of chunks on their way."""
 
     def __init__(
-        self, encoder: Encoder, copy: bytes, workers: int, note: Callable[[str], None]
+        self, work: Callable[[Chunk], T], copy: bytes, workers: int, note: Callable[[str], None]
     ) -> None:
-        self._encoder = encoder
+        self._work = work
         self._note = note
         self._most = 2 * workers
-        self._waiting: deque[tuple[Chunk, Future[Made] | None]] = deque()
+        self._waiting: deque[tuple[Chunk, Future[T] | None]] = deque()
         self._broken = False
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(workers, context, _begin, (copy,))
 
-    def encode(self, stream: Iterable[Chunk]) -> Iterator[Made]:
-        """What comes of the chunks, in their order; as `encode_all`."""
+    def run(self, stream: Iterable[Chunk]) -> Iterator[T]:
+        """What comes of the chunks, in their order; as `work_on_all`."""
         failed: DataError | None = None
         try:
             try:
@@ -126,15 +155,15 @@ class _Pool:
         if failed:
             raise failed
 
-    def _submitted(self, chunk: Chunk) -> Future[Made] | None:
+    def _submitted(self, chunk: Chunk) -> Future[T] | None:
         if not self._broken:
             try:
-                return self._pool.submit(_encode, chunk)
+                return self._pool.submit(_worked, chunk)
             except BrokenProcessPool:
                 self._breaks()
         return None
 
-    def _oldest(self) -> Made:
+    def _oldest(self) -> T:
         chunk, future = self._waiting.popleft()
         if future and not self._broken:
             try:
@@ -143,7 +172,7 @@ class _Pool:
                 self._breaks()
             except UNCOPIED:  # records that cannot be sent are encoded where they are
                 pass
-        return encoded(chunk, self._encoder)
+        return self._work(chunk)
 
     def _breaks(self) -> None:
         self._broken = True
@@ -168,7 +197,7 @@ def _begin(copy: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # each worker is a core already
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _encoder.append(pickle.loads(copy))  # noqa: S301 - this run's own, by way of its memory
+    _work.append(pickle.loads(copy))  # noqa: S301 - this run's own, by way of its memory
 
 
 def _end_with_parent() -> None:
@@ -179,5 +208,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _encode(chunk: Chunk) -> Made:
-    return encoded(chunk, _encoder[0])
+def _worked(chunk: Chunk) -> Any:
+    return _work[0](chunk)

@@ -102,6 +102,7 @@ def _audit(
                 wanted,
             ),
             setting=setting,
+            note=reporter.note,
             progress=done,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anima_core.contracts import Record
@@ -14,9 +15,9 @@ from anima_core.data.audit.look import Asked, Looker
 from anima_core.data.audit.observed import Observed
 from anima_core.data.audit.report import AuditFinding, AuditReport, Setting
 from anima_core.data.audit.view import Viewer
-from anima_core.data.chunks import chunks
 from anima_core.data.encoder import Encoder
 from anima_core.data.handling import Handling
+from anima_core.data.parallel import work_on_all
 from anima_core.data.place import place
 from anima_core.errors import DataError
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from anima_core.data.formats import Kind
+
+
+def _ignore(_: object) -> None:
+    return None
 
 
 def audit(
@@ -34,7 +39,8 @@ def audit(
     handling: Handling,
     asked: Asked,
     setting: Setting,
-    progress: Callable[[int], None] | None = None,
+    note: Callable[[str], None] = _ignore,
+    progress: Callable[[int], None] = _ignore,
 ) -> AuditReport:
     """Audit records.
 
@@ -45,6 +51,7 @@ def audit(
         handling: what else is to be done with the records.
         asked: what to look for.
         setting: the options, as the report tells of them.
+        note: told of what was done otherwise than a user would think.
         progress: called with how many more records are done.
 
     Raises:
@@ -58,10 +65,10 @@ def audit(
     seen = Observed(Drawn(asked.show, asked.seed))
     try:
         for number, records in enumerate(sources):
-            for chunk in chunks(records):
-                seen.merge(looker.look(chunk, number))
-                if progress:
-                    progress(len(chunk))
+            work = partial(looker.look, source=number)
+            for part in work_on_all(records, work, note):
+                seen.merge(part)
+                progress(part.tally.records)
     except DataError as error:  # a source that cannot be read on; a bad record is no such thing
         if not seen.tally.records:
             raise
