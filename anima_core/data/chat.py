@@ -65,6 +65,8 @@ class Renderer:
             )
         self.tokenizer = tokenizer
         self.plain = not tokenizer.chat_template
+        # The prompt that was written last: the second answer of a pair has the same.
+        self._last: tuple[object, str] = (None, "")
 
     def __call__(
         self,
@@ -89,6 +91,9 @@ class Renderer:
             return plain_layout(
                 messages, self.bos, self._eos, add_generation_prompt=add_generation_prompt
             )
+        asked = (list(messages), list(tools)) if add_generation_prompt else None
+        if asked and asked == self._last[0]:
+            return self._last[1]
         with self._refusing(messages, where):
             text = self.tokenizer.apply_chat_template(
                 _told(messages),
@@ -97,6 +102,8 @@ class Renderer:
                 add_generation_prompt=add_generation_prompt,
             )
         assert isinstance(text, str)
+        if asked:
+            self._last = asked, text
         return text
 
     def marks_answers(self, tools: Sequence[Mapping[str, Any]] = ()) -> bool:

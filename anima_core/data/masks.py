@@ -35,7 +35,7 @@ class Tokens:
         if parent < 0 and weights:
             weights[0] = 0.0
         own = tuple(weight or 1.0 for weight in weights) if {*weights} - {0.0, 1.0} else ()
-        supervised = tuple(weight > 0 for weight in weights)
+        supervised = tuple(map(bool, weights))
         return TokenSegment(tuple(self.ids[start:]), supervised, role, parent, own)
 
 

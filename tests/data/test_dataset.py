@@ -14,6 +14,7 @@ from anima_core.data.audit.brief import brief
 from anima_core.data.chat import PLAIN_NOTE
 from anima_core.data.collate import collate
 from anima_core.data.dataset import load_dataset
+from anima_core.data.encoder import AT_ONCE
 from anima_core.data.formats import to_example
 from anima_core.data.notes import data_notes
 from anima_core.data.read import read_sources
@@ -52,30 +53,32 @@ def fingerprint(examples: list[EncodedExample]) -> str:
     return Examples.of(examples).fingerprint()
 
 
-def test_batches_equal_one_at_a_time(make_tokenizer: Make) -> None:
+def test_batches_equal_one_at_a_time(make_tokenizer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anima_core.data.chunks._RECORDS", AT_ONCE)
     tokenizer = make_tokenizer()
-    rows = many(1100)
+    rows = many(600)
     steps: list[int] = []
     examples, summary = load(tokenizer, rows, progress=steps.append)
-    assert [e.line for e in examples] == list(range(1, 1101))
+    assert [e.line for e in examples] == list(range(1, 601))
     for example, row in zip(examples, rows, strict=True):
         alone = encode_completion(tokenizer, to_example(row, "completion"))
         assert list(example.segments) == alone
-    assert sum(steps) == 1100
+    assert sum(steps) == 600
     assert len(steps) > 1
     tokens = sum(e.tokens for e in examples)
+    told: dict[str, Any] = brief(examples.columns)
     assert summary == DataSummary(
         sources=("x.jsonl",),
         kind="completion",
-        examples=1100,
+        examples=600,
         tokens=tokens,
         supervised_tokens=sum(e.supervised for e in examples),
         longest=max(e.longest for e in examples),
         limit=500,
-        formats={"prompt-completion": 1100},
+        formats={"prompt-completion": 600},
         sha256=examples.fingerprint(),
-        **brief(examples.columns),
-        per_source=(SourceSummary("x.jsonl", 1100, 1100, tokens, taken=1100, taken_tokens=tokens),),
+        **told,
+        per_source=(SourceSummary("x.jsonl", 600, 600, tokens, taken=600, taken_tokens=tokens),),
     )
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from anima_core.contracts import Record
 from anima_core.data.chunks import chunks
-from anima_core.data.encoder import Encoder
+from anima_core.data.encoder import AT_ONCE, Encoder
 from anima_core.data.handling import Handling
 from anima_core.data.parallel import cores, encode_all
 from anima_core.data.plain_values import told
@@ -41,7 +41,7 @@ def records(count: int) -> Iterator[Record]:
     raise DataError("cut short", where="2.jsonl")
 
 
-def made(encoder: Encoder, path: Path, workers: int, count: int = 2200) -> tuple[Any, list[str]]:
+def made(encoder: Encoder, path: Path, workers: int, count: int = 900) -> tuple[Any, list[str]]:
     """Everything that comes of the records, and what was noted."""
     tally, notes = Tally(), list[str]()
     with Writer(path) as writer:
@@ -56,7 +56,8 @@ def made(encoder: Encoder, path: Path, workers: int, count: int = 2200) -> tuple
 
 
 @pytest.fixture
-def encoder(make_tokenizer: Make) -> Encoder:
+def encoder(make_tokenizer: Make, monkeypatch: pytest.MonkeyPatch) -> Encoder:
+    monkeypatch.setattr("anima_core.data.chunks._RECORDS", AT_ONCE)
     handling = Handling(skip_bad_records=True, fill={"name": "A"})
     return Encoder(make_tokenizer(), "completion", handling, 60, "truncate")
 
@@ -67,17 +68,17 @@ def test_two_processes_make_what_one_makes(encoder: Encoder, tmp_path: Path) -> 
     both, notes = made(encoder, tmp_path / "both", 2)
     assert notes == ["cut short"]
     assert both == alone
-    assert alone[2]["records"] == 2200
-    assert alone[2]["faults"]["total"] == 10
+    assert alone[2]["records"] == 900
+    assert alone[2]["faults"]["total"] == 4
     assert alone[2]["lengths"]["truncated"]
 
 
 def test_a_tokenizer_that_cannot_be_copied_is_used_where_it_is(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone, _ = made(encoder, tmp_path / "alone", 1, 1100)
+    alone, _ = made(encoder, tmp_path / "alone", 1, 300)
     monkeypatch.setattr(encoder, "lock", threading.Lock(), raising=False)
-    here, (note, _) = made(encoder, tmp_path / "here", 2, 1100)
+    here, (note, _) = made(encoder, tmp_path / "here", 2, 300)
     assert here == alone
     assert note.startswith("records are encoded on one core: the tokenizer cannot be copied")
 

@@ -88,6 +88,8 @@ def entries(folder: Path) -> list[Path]:
 REBUILT: dict[str, dict[str, Any]] = {
     "--max-length": {"limit": 91},
     "--overlong": {"overlong": "truncate"},
+    "--max-prompt-length": {"max_prompt_length": 80},
+    "--max-answer-length": {"max_answer_length": 80},
     "--min-length": {"min_length": 5},
     "--format": {"format": "prompt-completion"},
     "--columns": {"columns": {"system": "completion"}},
@@ -112,12 +114,14 @@ def test_an_option_that_matters_makes_other_tokens(
     assert load.records == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"max_examples": 5}, {"seed": 7}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"max_examples": 5}, {"seed": 7}, {"mix": True}], ids=str)
 def test_one_that_does_not_matter_takes_the_tokens_from_the_cache(
     load: Counted, folder: Path, options: dict[str, Any]
 ) -> None:
     made, told = load(folder / "data.jsonl", skip_bad_records=True)
     assert (load.records, load.notes) == (40, [])
+    if "mix" in options:
+        options = {"mix": (f"{folder / 'data.jsonl'}=1",)}
     read, again = load(folder / "data.jsonl", skip_bad_records=True, **options)
     assert (load.records, load.notes) == (0, ["tokens read from the cache"])
     if not options:
