@@ -114,14 +114,12 @@ def test_an_option_that_matters_makes_other_tokens(
     assert load.records == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"max_examples": 5}, {"seed": 7}, {"mix": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"max_examples": 5}, {"seed": 7}], ids=str)
 def test_one_that_does_not_matter_takes_the_tokens_from_the_cache(
     load: Counted, folder: Path, options: dict[str, Any]
 ) -> None:
     made, told = load(folder / "data.jsonl", skip_bad_records=True)
     assert (load.records, load.notes) == (40, [])
-    if "mix" in options:
-        options = {"mix": (f"{folder / 'data.jsonl'}=1",)}
     read, again = load(folder / "data.jsonl", skip_bad_records=True, **options)
     assert (load.records, load.notes) == (0, ["tokens read from the cache"])
     if not options:
@@ -196,6 +194,8 @@ def test_each_source_has_an_entry_and_counts_of_its_own(load: Counted, folder: P
     assert (load.records, load.notes) == (0, ["tokens read from the cache"])
     assert [e.line for e in both] == [1, *range(1, 41)]
     assert both.columns.source.tolist() == [0] + [1] * 40
+    load(more, folder / "data.jsonl", mix=(f"{more}=1", f"{folder / 'data.jsonl'}=3"))
+    assert load.records == 0
 
 
 def test_faults_of_all_sources_are_told_of_together_and_not_kept(
