@@ -88,6 +88,7 @@ class Intake:
         self._skips = skips
         self._note = note
         self._progress = progress
+        self._own: set[str] = set()  # keys of what this process made itself
 
     def take(self, source: Source, number: int) -> Taken:
         """A source's examples.
@@ -125,7 +126,8 @@ class Intake:
         if entry is None:
             return None
         self._progress(entry.tally.records)
-        return Taken(Store(entry.rows, source.names, number), entry.tally, cached=True)
+        store = Store(entry.rows, source.names, number)
+        return Taken(store, entry.tally, cached=key not in self._own)
 
     def _made(self, key: str, source: Source, number: int, before: object) -> Taken:
         tally = Tally()
@@ -141,6 +143,7 @@ class Intake:
                 token_cache.write_header(aside, tally, source.names)
         except _UnusableError:
             return Taken(None, tally, failure=failure)
+        self._own.add(key)
         with suppress(OSError):
             token_cache.remove_unused()
         return Taken(Store(folder / token_cache.ROWS, source.names, number), tally)

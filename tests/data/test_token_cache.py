@@ -198,6 +198,12 @@ def test_each_source_has_an_entry_and_counts_of_its_own(load: Counted, folder: P
     assert load.records == 0
 
 
+def test_a_source_that_is_named_twice_is_encoded_once(load: Counted, folder: Path) -> None:
+    twice, _ = load(folder / "data.jsonl", folder / "data.jsonl")
+    assert (load.records, load.notes) == (40, [])
+    assert twice.columns.source.tolist() == [0] * 40 + [1] * 40
+
+
 def test_faults_of_all_sources_are_told_of_together_and_not_kept(
     load: Counted, folder: Path
 ) -> None:
