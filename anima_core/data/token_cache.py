@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,8 +84,19 @@ def facts(
         "limit": limit,
         "overlong": overlong,
         "options": options,
+        "code": _code(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+@cache
+def _code() -> str:
+    """A hash of what makes examples of records: between releases it changes without a version."""
+    here = Path(__file__).parent
+    whole = hashlib.sha256()
+    for file in sorted((*here.glob("*.py"), *here.glob("formats/*.py"))):
+        whole.update(file.read_bytes())
+    return whole.hexdigest()
 
 
 def key_of(facts: Mapping[str, Any], files: Sequence[str]) -> str:

@@ -146,6 +146,15 @@ def test_other_bytes_or_another_template_make_other_tokens(load: Counted, folder
     assert load.records == 0
 
 
+def test_other_code_makes_other_tokens(
+    load: Counted, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(folder / "data.jsonl")
+    monkeypatch.setattr(token_cache, "_code", lambda: "other")
+    load(folder / "data.jsonl")
+    assert load.records == 40
+
+
 def test_another_tokenizer_or_kind_of_file_makes_other_tokens(
     load: Counted, folder: Path, make_tokenizer: Make
 ) -> None:
