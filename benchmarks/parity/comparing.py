@@ -119,7 +119,8 @@ def _prepared(line: dict[str, Any] | None) -> Prepared | None:
 
 
 def _whole(line: dict[str, Any]) -> Prepared:
-    return Prepared(line["ids"], line["mask"], line.get("alone", -1), line.get("rest", ""))
+    known = ("alone", "rest", "frame")
+    return Prepared(line["ids"], line["mask"], **{k: line[k] for k in known if k in line})
 
 
 def _shown(key: Key, anima: Any, trl: Any, decode: Any) -> str:

@@ -15,9 +15,9 @@ BETWEEN = "TRL teaches white space that the template writes behind an earlier en
 EOS = "Anima ends with EOS where the template leaves the last turn open"
 MERGED = "TRL teaches the prompt's end, which has other tokens before an answer than by itself"
 LEFT_OUT = "Anima leaves out a pair of equal answers, which prefers nothing"
-CUT = "over the limit: TRL cuts the answer's end, Anima the beginning of the context"
+CUT = "over the limit: TRL cuts the answer's end, Anima the earliest turns and words of the prompt"
 DROPPED = "over the limit: TRL drops it, its prompt alone filling that; Anima keeps the answer"
-FILLED = "over the limit: an answer alone fills that; Anima drops the record, TRL cuts or drops it"
+FILLED = "over the limit: a whole answer leaves no room to ask; Anima drops the record, TRL cuts it"
 UNEXPLAINED = "unexplained"
 
 ENDS = (TAIL, UNTAUGHT)
@@ -36,12 +36,14 @@ class Prepared:
         alone: of TRL's, the token at which the prompt, tokenised without an answer, parts from the
             same with one; -1 if it does not.
         rest: the prompt's text from there on.
+        frame: of TRL's, how many tokens the shortest prompt has.
     """
 
     ids: list[int]
     mask: list[int]
     alone: int = -1
     rest: str = ""
+    frame: int = 0
 
     def up_to(self, count: int) -> Prepared:
         """Its first tokens."""
@@ -101,7 +103,7 @@ def over(
     if trl is not None and trl.ids != own.ids[:limit]:
         return [UNEXPLAINED]
     if anima is None:
-        return [FILLED] if any(sum(p.mask) >= limit for p in whole) else [UNEXPLAINED]
+        return [FILLED] if any(p.frame + sum(p.mask) > limit for p in whole) else [UNEXPLAINED]
     kept = anima.taught()  # all of the answer, but for what the template writes behind it
     taught = own.taught()
     if len(anima.ids) > limit or kept != taught[: len(kept)] or len(taught) > len(kept) + 1:

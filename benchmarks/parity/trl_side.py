@@ -74,10 +74,11 @@ def parting(tokenizer: Any, example: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         The first such token, over all answers, and the prompt's text from there on; -1 if its
-        tokens are the same.
+        tokens are the same. And how many tokens the shortest prompt has: the system's words, and
+        one token that asks.
     """
     if "prompt" not in example:
-        return {"alone": -1, "rest": ""}
+        return {"alone": -1, "rest": "", "frame": 0}
     ids = tokenizer.apply_chat_template(
         example["prompt"], add_generation_prompt=True, tokenize=True, return_dict=False
     )
@@ -89,7 +90,14 @@ def parting(tokenizer: Any, example: dict[str, Any]) -> dict[str, Any]:
             pairs = enumerate(zip(ids, whole, strict=False))
             first = next((i for i, (a, b) in pairs if a != b and i < first), first)
     rest = tokenizer.decode(ids[first:], clean_up_tokenization_spaces=False)
-    return {"alone": first if rest else -1, "rest": rest}
+    system = [m for m in example["prompt"][:1] if m["role"] == "system"]
+    frame = tokenizer.apply_chat_template(
+        [*system, {"role": "user", "content": "a"}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=False,
+    )
+    return {"alone": first if rest else -1, "rest": rest, "frame": len(frame)}
 
 
 def collated(kind: str, batch: Any) -> list[dict[str, Any]]:
