@@ -47,7 +47,7 @@ def test_load_tokenizer(strategy: Callable[..., None], seen: Seen, runs: Runs) -
 
 
 def test_read_data(strategy: Callable[..., None], seen: Seen, runs: Runs) -> None:
-    """Handed one source at a time, in order; what it yields knows its place; held-out data goes there too."""
+    """Handed one source at a time, in order; what it yields knows its place. Held-out data too."""
     strategy(
         "own-reader",
         ("read_data",),
