@@ -42,8 +42,8 @@ def test_a_report_for_people(data, write):
     code, out, err = data(file, "--show", 1)
     assert code == 0
     flat = re.sub(r" +", " ", out)
+    assert f"data{file}" in re.sub(r"\s", "", out)  # a long path is folded
     for words in (
-        f"data {file}",
         "records 5 prompt-completion",
         "read as completion, for sft (told by the records)",
         "5 of 5 answers end with a target <|im_end|>",
