@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from anima_core.data.formats import Example
 from anima_core.data.mixture import Mixed, Mixture, mixed
 from anima_core.data.store import Examples
 from anima_core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def group_of(example: Example) -> int:
@@ -45,9 +49,7 @@ def drawn_mixture(
     Raises:
         DataError: not one example can be had at these shares.
     """
-    source = examples.columns.source
-    counts = np.bincount(source, minlength=len(mixture.pools)).tolist()
-    found = mixed(counts, mixture, most, seed)
+    rows, found = mixture_rows(examples.columns.source, mixture, most, seed)
     if not any(found.rows):
         empty = ", ".join(mixture.names[index] for index in found.limiting)
         raise DataError(
@@ -56,11 +58,29 @@ def drawn_mixture(
             fix="Leave the source out, give it a smaller share, or look at what left its "
             "examples out.",
         )
-    of_source = [np.flatnonzero(source == number) for number in range(len(counts))]
-    rows = [
-        every[np.asarray(own, np.int64)] for every, own in zip(of_source, found.rows, strict=True)
-    ]
-    return examples.select(np.concatenate(rows)), found
+    return examples.select(rows), found
+
+
+def mixture_rows(
+    source: NDArray[np.int32], mixture: Mixture, most: int | None, seed: int
+) -> tuple[NDArray[np.int64], Mixed]:
+    """Which rows a mixture takes.
+
+    Args:
+        source: of each row, which of the sources it came from.
+        mixture: the shares.
+        most: rows at most; as many as the shares allow when None.
+        seed: decides which.
+
+    Returns:
+        Row numbers, source by source, and what was taken of which.
+    """
+    numbers = range(len(mixture.pools))
+    counts = np.bincount(source, minlength=len(numbers)).tolist()
+    found = mixed(counts, mixture, most, seed)
+    of_source = (np.flatnonzero(source == number) for number in numbers)
+    pairs = zip(of_source, found.rows, strict=True)
+    return np.concatenate([every[np.asarray(own, np.int64)] for every, own in pairs]), found
 
 
 def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:

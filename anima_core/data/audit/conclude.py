@@ -29,8 +29,9 @@ from anima_core.data.audit.report import (
     Shared,
     Source,
 )
-from anima_core.data.mixture import mixed, mixture_of
+from anima_core.data.mixture import mixture_of
 from anima_core.data.place import place
+from anima_core.data.selection import mixture_rows
 
 if TYPE_CHECKING:
     from anima_core.data.audit.rows import Rows
@@ -44,7 +45,7 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
         setting: what was looked at.
     """
     rows, tally = seen.rows(), seen.tally
-    trained = trained_rows(rows, setting, len(setting.sources))
+    trained = trained_rows(rows, setting)
     return AuditReport(
         setting=setting,
         records=tally.records,
@@ -89,13 +90,12 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
     )
 
 
-def trained_rows(rows: Rows, setting: Setting, sources: int) -> Rows:
+def trained_rows(rows: Rows, setting: Setting) -> Rows:
     """The rows as a run has them: within the limits, and those that it takes.
 
     Args:
         rows: all of them.
         setting: the limits, and how many are wanted of each source.
-        sources: how many sources there are.
     """
     kept = rows[rows["kept"] > 0].copy()
     kept["tokens"], kept["longest"] = kept["kept"], kept["kept_longest"]
@@ -106,13 +106,8 @@ def trained_rows(rows: Rows, setting: Setting, sources: int) -> Rows:
             kept[name] = np.minimum(kept[name], setting.limit)
     most = setting.max_examples
     if setting.mix:
-        counts = np.bincount(kept["source"], minlength=sources).tolist()
         mixture = mixture_of(setting.mix, setting.sources)
-        taken = mixed(counts, mixture, most, setting.seed).rows
-        own = [np.flatnonzero(kept["source"] == number) for number in range(sources)]
-        pairs = zip(own, taken, strict=True)
-        chosen = np.concatenate([at[np.asarray(t, np.int64)] for at, t in pairs])
-        kept = kept[chosen]
+        kept = kept[mixture_rows(kept["source"], mixture, most, setting.seed)[0]]
     elif most is not None and most < len(kept):
         kept = kept[np.linspace(0, len(kept) - 1, most).astype(int)]
     return kept
