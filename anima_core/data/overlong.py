@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from anima_core.batch import EncodedExample
 from anima_core.data.limits import Limits, Sizes, is_plain
 from anima_core.data.place import place
+from anima_core.data.quantile import nearest_rank
 from anima_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Over:
 
     def keeps(self, limit: int, flag: str) -> str:
         """Which limits would keep all of the examples, and 95% of them."""
-        most = sorted(self.all)[-(-95 * len(self.all) // 100) - 1]
+        most = nearest_rank(sorted(self.all), 95)
         some = "" if most <= limit or most >= self.longest else f", {flag} {most} 95% of them"
         return f"{flag} {self.longest} keeps all{some}"
 

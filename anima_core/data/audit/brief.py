@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anima_core.data.quantile import nearest_rank
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,16 +28,12 @@ def brief(columns: Columns) -> dict[str, int]:
     ordered = np.sort(columns.longest)
     digests = _words(columns.digest)
     return {
-        "p50": _rank(ordered, 50),
-        "p95": _rank(ordered, 95),
+        "p50": nearest_rank(ordered, 50),
+        "p95": nearest_rank(ordered, 95),
         "copies": len(digests) - len(np.unique(digests)),
         "alike": _alike(_words(columns.answer), columns.group),
         "unended": int((~columns.ends).sum()),
     }
-
-
-def _rank(ordered: NDArray[np.int32], percent: int) -> int:
-    return int(ordered[-(-percent * len(ordered) // 100) - 1])
 
 
 def _alike(answers: NDArray[np.uint64], groups: NDArray[np.uint64]) -> int:

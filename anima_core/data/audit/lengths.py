@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anima_core.data.quantile import nearest_rank
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -64,18 +66,15 @@ def lengths_of(values: Integers) -> Lengths:
     """
     ordered = np.sort(values)
 
-    def rank(percent: int) -> int:
-        return int(ordered[-(-percent * len(ordered) // 100) - 1])
-
     return Lengths(
         count=len(ordered),
         shortest=int(ordered[0]),
         mean=float(ordered.mean()),
         longest=int(ordered[-1]),
-        p50=rank(50),
-        p90=rank(90),
-        p95=rank(95),
-        p99=rank(99),
+        p50=nearest_rank(ordered, 50),
+        p90=nearest_rank(ordered, 90),
+        p95=nearest_rank(ordered, 95),
+        p99=nearest_rank(ordered, 99),
         bars=histogram(ordered),
     )
 
