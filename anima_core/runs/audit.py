@@ -6,17 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anima_core.config.core import CoreOptions
-from anima_core.config.requests import core_options
 from anima_core.config.values import pairs_of
 from anima_core.context import RunContext
 from anima_core.errors import DataError
 from anima_core.model.config import configured, read_config
 from anima_core.model.folder import model_folder
-from anima_core.model.resolve import ModelSource, resolve_model
+from anima_core.model.resolve import ModelSource
 from anima_core.registry.attribution import attributed
-from anima_core.registry.selection import Selection, select
+from anima_core.registry.selection import Selection
 from anima_core.runs.capabilities import window_of
-from anima_core.runs.inherit import inherited_strategies
+from anima_core.runs.chosen import chosen
 from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
 
@@ -46,12 +45,9 @@ def audit_data(
         SetupError: a selected plugin does not import, or the tokenizer cannot be used.
         DataError: no data was named, or it cannot be read at all.
     """
-    config = core_options(request)
-    source = resolve_model(config.model)
-    strategies = inherited_strategies(source, request)
-    selection = select(strategies, request.disabled, request.places)
-    with attributed(selection):
-        return _audit(config, source, selection, reporter, show, tuple(records))
+    found = chosen(request)
+    with attributed(found.selection):
+        return _audit(*found, reporter, show, tuple(records))
 
 
 def _audit(

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anima_core.config.core import CoreOptions
-from anima_core.config.requests import core_options
 from anima_core.context import RunContext
 from anima_core.data.batching import steps_per_epoch
 from anima_core.errors import AnimaError, DataError, UsageError
 from anima_core.model.config import configured, read_config
 from anima_core.model.dtype import Precision, choose_device, choose_precision
 from anima_core.model.folder import model_folder
-from anima_core.model.resolve import ModelSource, resolve_model
+from anima_core.model.resolve import ModelSource
 from anima_core.problems import Problem
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.attribution import attributed
 from anima_core.registry.names import CORE_DISTRIBUTION
-from anima_core.registry.selection import Selection, select
+from anima_core.registry.selection import Selection
 from anima_core.runs.capabilities import (
     capability_problems,
     kernel_problems,
@@ -28,8 +27,8 @@ from anima_core.runs.capabilities import (
     window_of,
     window_problems,
 )
+from anima_core.runs.chosen import chosen
 from anima_core.runs.folder import check_not_used, check_output
-from anima_core.runs.inherit import inherited_strategies
 from anima_core.runs.memory import estimate_memory
 from anima_core.runs.plan import DataSummary, Plan, SlotLine
 from anima_core.runs.prepared import Prepared
@@ -64,12 +63,9 @@ def prepare(request: RunRequest, *, reporter: Reporter) -> Prepared:
     """
 
     def made() -> Prepared:
-        config = core_options(request)
-        source = resolve_model(config.model)
-        strategies = inherited_strategies(source, request)
-        selection = select(strategies, request.disabled, request.places)
-        with attributed(selection):
-            return _Preparation(request, config, source, selection, reporter).prepared()
+        found = chosen(request)
+        with attributed(found.selection):
+            return _Preparation(request, *found, reporter).prepared()
 
     join()
     return _with_problems_of_others(together(made))
