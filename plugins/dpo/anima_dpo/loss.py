@@ -6,16 +6,15 @@ from typing import Literal
 
 import torch
 
-from anima_core import AnimaError, Batch, Loss, LossOutput, Role
+from anima_core import AnimaError, Batch, Loss, LossOutput
 from anima_dpo.facts import FACTS
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
+from anima_dpo.metrics import Means, logp_means, reward_means
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Knobs, Pairs, pairs_of
 from anima_dpo.running import RunningMean
 from anima_dpo.tokens import lengths, likelihood_weights
-
-Means = dict[str, tuple[float | torch.Tensor, float | torch.Tensor]]
 
 
 def make_loss(options: DpoOptions) -> DpoLoss:
@@ -92,14 +91,15 @@ class DpoLoss(Loss):
         if self.uses_reference:
             pairs = pairs_of(batch, logps, _checked(logps, reference), counts, self.options)
             terms |= self._compare(pairs, self._pair_weights(batch, logps, counts))
-            metrics |= _rewards(pairs, self.options.beta)
+            beta = self.options.beta
+            metrics |= reward_means(beta * pairs.chosen, beta * pairs.rejected)
             self._remember(pairs, logps.requires_grad)
         if "sft" in self.options.loss:
             terms["sft"] = sft(batch, logps)
         if self.options.rpo_alpha is not None:
             nll = rpo(batch, logps, counts[0])
             terms["rpo"] = (batch.weights.to(nll.dtype) * nll).sum()
-        metrics |= _spoken(batch, logps)
+        metrics |= logp_means(batch, logps)
         if len(terms) > 1:
             metrics |= self._parts(batch, terms)
         return LossOutput(self._totals(terms), metrics)
@@ -194,21 +194,3 @@ def _checked(logps: torch.Tensor, reference: torch.Tensor | None) -> torch.Tenso
             f"{reference.numel()} reference log-probs for {logps.numel()} targets", where="dpo"
         )
     return reference
-
-
-def _rewards(pairs: Pairs, beta: float) -> Means:
-    chosen, rejected = beta * pairs.chosen.detach(), beta * pairs.rejected.detach()
-    margin = chosen - rejected
-    accuracy = (margin.sign() + 1) / 2
-    means = {"rewards_chosen": chosen, "rewards_rejected": rejected, "margin": margin}
-    return _means(means | {"accuracy": accuracy})
-
-
-def _spoken(batch: Batch, logps: torch.Tensor) -> Means:
-    spoken = logps.detach()
-    roles = {"logps_chosen": Role.CHOSEN, "logps_rejected": Role.REJECTED}
-    return _means({name: batch.per_example(spoken, role) for name, role in roles.items()})
-
-
-def _means(values: dict[str, torch.Tensor]) -> Means:
-    return {name: (value.sum(), float(len(value))) for name, value in values.items()}
