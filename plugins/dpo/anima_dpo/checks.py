@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from anima_core import Problem
 from anima_dpo.facts import FACTS, LossFacts
+from anima_dpo.idle import changed, nothing
 from anima_dpo.options import DpoOptions
 
 
@@ -20,10 +20,11 @@ def _idle(options: DpoOptions) -> Iterator[Problem]:
     """Options that no selected loss would look at."""
 
     def unused(field: str, any_of: Callable[[LossFacts], bool]) -> Iterator[Problem]:
-        if not _changed(options, field) or any(any_of(FACTS[name]) for name in options.loss):
+        if not changed(options, field) or any(any_of(FACTS[name]) for name in options.loss):
             return
         users = ", ".join(name for name, facts in FACTS.items() if any_of(facts))
-        yield _nothing(
+        yield nothing(
+            "dpo",
             field,
             f"{', '.join(options.loss)} does not look at it",
             f"Leave it out, or use it with a --dpo.loss of {users}.",
@@ -36,12 +37,12 @@ def _idle(options: DpoOptions) -> Iterator[Problem]:
     yield from unused("wpo", lambda facts: facts.compares)
     yield from unused("f_divergence", lambda facts: facts.difference)
     for field, name in (("discopop_tau", "discopop"), ("bco_shift", "bco_pair")):
-        if _changed(options, field) and name not in options.loss:
+        if changed(options, field) and name not in options.loss:
             fix = f"Leave it out, or add {name} to --dpo.loss."
-            yield _nothing(field, f"only {name} looks at it", fix)
-    if _changed(options, "f_alpha") and options.f_divergence != "alpha_divergence":
+            yield nothing("dpo", field, f"only {name} looks at it", fix)
+    if changed(options, "f_alpha") and options.f_divergence != "alpha_divergence":
         fix = "Leave it out, or add --dpo.f-divergence alpha_divergence."
-        yield _nothing("f_alpha", "only alpha_divergence looks at it", fix)
+        yield nothing("dpo", "f_alpha", "only alpha_divergence looks at it", fix)
 
 
 def _clashing(options: DpoOptions) -> Iterator[Problem]:
@@ -78,13 +79,3 @@ def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
             f"{', '.join(sorting)} sorts the pairs of a step, and a step of one pair has no order",
             "Raise --batch-size; 32 or more is usual.",
         )
-
-
-def _changed(options: DpoOptions, field: str) -> bool:
-    """Whether an option has another value than its default; a run file may repeat a default."""
-    default: Any = DpoOptions.model_fields[field].get_default()
-    return bool(getattr(options, field) != default)
-
-
-def _nothing(field: str, why: str, fix: str) -> Problem:
-    return Problem(f"--dpo.{field.replace('_', '-')}", f"would do nothing: {why}", fix)

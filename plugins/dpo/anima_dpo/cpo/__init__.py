@@ -1,0 +1,1 @@
+"""Contrastive Preference Optimisation: DPO without a reference, beside fine-tuning."""

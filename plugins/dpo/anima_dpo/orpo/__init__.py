@@ -1,0 +1,1 @@
+"""Odds Ratio Preference Optimisation: fine-tune and prefer in one go."""

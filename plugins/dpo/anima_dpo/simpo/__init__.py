@@ -1,0 +1,1 @@
+"""Simple Preference Optimisation: rewards are mean log-probs, with a margin between them."""
