@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -10,11 +11,12 @@ from anima_core import AnimaError, Batch, Loss, LossOutput
 from anima_dpo.facts import FACTS
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
-from anima_dpo.metrics import Means, logp_means, reward_means
+from anima_dpo.metrics import Means, logp_means, moved, reward_means
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Knobs, Pairs, pairs_of
 from anima_dpo.running import RunningMean
 from anima_dpo.tokens import lengths, likelihood_weights
+from anima_dpo.watching import Watched, pair_warnings
 
 
 def make_loss(options: DpoOptions) -> DpoLoss:
@@ -43,11 +45,15 @@ class DpoLoss(Loss):
     needs = "logps"
     scope: Literal["example", "step"] = "example"
     uses_reference: bool = True
+    reference_model: str | None = None
+    headline = ("accuracy", "margin", "kl")
 
     def __init__(self, options: DpoOptions | None = None) -> None:
         self.options = options or DpoOptions()
         facts = [FACTS[name] for name in self.options.loss]
         self.uses_reference = any(fact.compares for fact in facts)
+        if self.uses_reference:
+            self.reference_model = self.options.reference
         if any(fact.sorts for fact in facts):
             self.scope = "step"
 
@@ -79,7 +85,8 @@ class DpoLoss(Loss):
             The totals ``dpo`` (means over pairs) and ``sft`` (a mean over tokens), and metrics
             that are plain means over pairs: rewards in units of beta times nats, log-probs in
             nats an answer, accuracy as the share of pairs with a margin above 0, where a tie
-            counts half. Of several losses each has its own, unweighted, as ``loss_…``.
+            counts half; and ``kl``, a mean over tokens (see `anima_dpo.metrics.moved`). Of
+            several losses each has its own, unweighted, as ``loss_…``.
 
         Raises:
             AnimaError: `reference` is missing or of another shape.
@@ -89,10 +96,12 @@ class DpoLoss(Loss):
         terms: dict[str, torch.Tensor] = {}
         metrics: Means = {}
         if self.uses_reference:
-            pairs = pairs_of(batch, logps, _checked(logps, reference), counts, self.options)
+            given = _checked(logps, reference)
+            pairs = pairs_of(batch, logps, given, counts, self.options)
             terms |= self._compare(pairs, self._pair_weights(batch, logps, counts))
             beta = self.options.beta
             metrics |= reward_means(beta * pairs.chosen, beta * pairs.rejected)
+            metrics |= moved(logps, given)
             self._remember(pairs, logps.requires_grad)
         if "sft" in self.options.loss:
             terms["sft"] = sft(batch, logps)
@@ -103,6 +112,22 @@ class DpoLoss(Loss):
         if len(terms) > 1:
             metrics |= self._parts(batch, terms)
         return LossOutput(self._totals(terms), metrics)
+
+    def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
+        """What the metrics warn of; see `anima_dpo.watching`."""
+        if not self.uses_reference:
+            return []
+        options = self.options
+        in_nats = options.f_divergence == "reverse_kl" and not options.length_normalised
+        fall = (
+            "raise --dpo.beta" if options.rpo_alpha else "add --dpo.rpo-alpha 1, raise --dpo.beta"
+        )
+        watched = Watched(
+            nat=options.beta if in_nats else 0.0,
+            against_fall=f"{rpo_alpha}raise --dpo.beta, or lower --learning-rate",
+            against_margin="lower --learning-rate, raise --dpo.beta, or train for fewer steps",
+        )
+        return pair_warnings(history, watched)
 
     def _knobs(self) -> Knobs:
         options = self.options

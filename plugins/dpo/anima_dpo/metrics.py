@@ -8,6 +8,13 @@ from anima_core import Batch, Role
 
 Means = dict[str, tuple[float | torch.Tensor, float | torch.Tensor]]
 
+TIE = 1e-5
+"""A margin, in units of reward, up to which two answers count as equally good.
+
+Where the model has not moved, log-probs that were computed in another micro-batch than the
+reference's differ by float32's rounding, and every margin with them: accuracy would be a coin's.
+"""
+
 
 def reward_means(chosen: torch.Tensor, rejected: torch.Tensor) -> Means:
     """The rewards of both answers, their margin, and how often it is above 0.
@@ -17,11 +24,12 @@ def reward_means(chosen: torch.Tensor, rejected: torch.Tensor) -> Means:
         rejected: the rejected answers'.
 
     Returns:
-        Means over pairs; in the accuracy a tie counts half.
+        Means over pairs; in the accuracy a tie (see `TIE`) counts half.
     """
     chosen, rejected = chosen.detach(), rejected.detach()
     margin = chosen - rejected
-    accuracy = (margin.sign() + 1) / 2
+    sides = torch.where(margin.abs() <= TIE, torch.zeros_like(margin), margin.sign())
+    accuracy = (sides + 1) / 2
     values = {"rewards_chosen": chosen, "rewards_rejected": rejected, "margin": margin}
     return means(values | {"accuracy": accuracy})
 
@@ -31,6 +39,28 @@ def logp_means(batch: Batch, logps: torch.Tensor) -> Means:
     spoken = logps.detach()
     roles = {"logps_chosen": Role.CHOSEN, "logps_rejected": Role.REJECTED}
     return means({name: batch.per_example(spoken, role) for name, role in roles.items()})
+
+
+def moved(logps: torch.Tensor, reference: torch.Tensor) -> Means:
+    """How far the model has moved from its reference: an estimate of their KL divergence.
+
+    It is k2 of Schulman 2020, "Approximating KL Divergence" (joschu.net/blog/kl-approx.html),
+    a mean over the tokens of both answers, in nats a token::
+
+        kl = mean of 1/2 * d^2        d = log pi(y_i|x, y_<i) - log pi_ref(y_i|x, y_<i)
+
+    The tokens are those of the data's answers, which neither model need have written, so it is no
+    unbiased estimate of either divergence: near the reference it agrees to second order with both
+    (whichever model wrote the tokens), further away it says how far, and not in which direction.
+    His k3 and the mean of d are unbiased for tokens that the model itself has sampled; over
+    rejected answers, which it is driven away from, k3's exp(-d) drowns everything else.
+
+    Args:
+        logps: log-probs of the targets, ``[S]``; no gradient is kept.
+        reference: the same under the reference.
+    """
+    change = logps.detach() - reference.to(logps.dtype)
+    return {"kl": ((change**2).sum() / 2, float(len(change)))}
 
 
 def means(values: dict[str, torch.Tensor]) -> Means:

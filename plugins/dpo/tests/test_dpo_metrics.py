@@ -1,0 +1,47 @@
+"""What is reported of pairs, by definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from anima_dpo.loss import DpoLoss
+from anima_dpo.metrics import TIE, moved, reward_means
+from anima_dpo.options import DpoOptions
+
+from anima_core.testing import batch_of, random_examples
+
+
+def test_kl_is_half_the_mean_square_of_what_tokens_gained():
+    logps = torch.tensor([-1.0, -2.0, -5.0], requires_grad=True)
+    total, count = moved(logps, torch.tensor([-1.5, -2.0, -2.0]))["kl"]
+    assert float(total) / count == pytest.approx((0.5**2 + 0 + 3**2) / 2 / 3)
+    assert not total.requires_grad
+
+
+def test_kl_agrees_with_both_divergences_near_the_reference_whoever_wrote_the_tokens():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, generator=generator, dtype=torch.float64)
+    near = logits + 0.03 * torch.randn(40, generator=generator, dtype=torch.float64)
+    p, q = torch.log_softmax(near, -1), torch.log_softmax(logits, -1)
+    forward, backward = (p.exp() * (p - q)).sum(), (q.exp() * (q - p)).sum()
+    for writer in (p, q):  # the expectation over all tokens, by the writer's probabilities
+        expected = (writer.exp() * ((p - q) ** 2) / 2).sum()
+        for divergence in (forward, backward):
+            assert float(expected) == pytest.approx(float(divergence), rel=0.05)
+
+
+def test_kl_is_of_the_log_probs_whatever_the_loss_makes_of_them():
+    batch = batch_of(random_examples("preference", 4, seed=2, vocab=11))
+    generator = torch.Generator().manual_seed(1)
+    logps, reference = (-3 * torch.rand(len(batch.targets), generator=generator) for _ in "ab")
+    wanted = float(((logps - reference) ** 2).mean()) / 2
+    for options in ({}, {"ld_alpha": 0.1}, {"length_normalised": True}, {"beta": 5.0}):
+        total, count = DpoLoss(DpoOptions(**options))(batch, logps, reference).metrics["kl"]
+        assert float(total) / count == pytest.approx(wanted, rel=1e-5)
+    assert "kl" not in DpoLoss(DpoOptions(loss="sft"))(batch, logps).metrics
+
+
+def test_rounding_does_not_decide_a_pair():
+    chosen = torch.tensor([TIE, -TIE, 3 * TIE, -3 * TIE, 0.0], dtype=torch.float64)
+    total, count = reward_means(chosen, torch.zeros(5, dtype=torch.float64))["accuracy"]
+    assert (float(total), count) == (0.5 + 0.5 + 1 + 0 + 0.5, 5)

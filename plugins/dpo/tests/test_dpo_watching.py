@@ -1,0 +1,189 @@
+"""Warnings over simulated histories: those that must be warned of, and those that must not."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from anima_dpo.loss import DpoLoss
+from anima_dpo.options import DpoOptions
+from anima_dpo.significance import above_chance, pairs_needed, surely_above, surely_falls
+from anima_dpo.watching import PAIRS, RECENT, STEPS
+
+Records = list[dict[str, float]]
+
+RUNS = 40
+STEP_COUNT = 300
+BATCH = 8
+BETA = 0.1
+
+
+def warned(records: Records, every: int = 20, **options: object) -> list[str]:
+    """Everything that is told while the records come in, as the core asks for it."""
+    loss = DpoLoss(DpoOptions(**options))
+    told: list[str] = []
+    for count in range(0, len(records) + 1, every):
+        told += loss.warnings(records[:count])
+    return told
+
+
+def run(
+    draw: random.Random,
+    *,
+    accuracy: Callable[[float], float],
+    chosen: Callable[[float], float],
+    rejected: Callable[[float], float],
+    spread: float = 0.3,
+    kl: float = 0.02,
+    steps: int = STEP_COUNT,
+    batch: int = BATCH,
+) -> Records:
+    """Records of a run, each mean over a batch drawn anew; functions are of the share done."""
+    made: Records = []
+    for step in range(1, steps + 1):
+        done = step / steps
+        right = sum(draw.random() < accuracy(done) for _ in range(batch)) / batch
+        noise = spread / math.sqrt(batch)
+        w, r = draw.gauss(chosen(done), noise), draw.gauss(rejected(done), noise)
+        rate = 5e-6 * min(1.0, step / (0.03 * steps)) * (1.03 - done)
+        figures = {"rewards_chosen": w, "rewards_rejected": r, "margin": w - r, "kl": kl}
+        made.append(
+            {"step": step, "loss": 0.6, "learning_rate": rate, "examples": batch, **figures}
+            | {"accuracy": right}
+        )
+    return made
+
+
+def healthy(draw: random.Random, **changes: object) -> Records:
+    """Accuracy climbs to 0.7, the margin to 0.8; chosen answers rise a little."""
+    shape = {
+        "accuracy": lambda done: 0.5 + 0.2 * min(1.0, 4 * done),
+        "chosen": lambda done: 0.2 * done,
+        "rejected": lambda done: -0.6 * done,
+    }
+    return run(draw, **(shape | changes))
+
+
+def test_ordinary_runs_are_not_warned_of():
+    alarms = sum(bool(warned(healthy(random.Random(seed)))) for seed in range(RUNS))
+    assert alarms == 0
+
+
+def test_a_weak_but_real_preference_is_seldom_called_chance():
+    weak = {"accuracy": lambda _done: 0.62}
+    alarms = [warned(healthy(random.Random(seed), **weak)) for seed in range(RUNS)]
+    assert sum(map(bool, alarms)) <= 0.05 * RUNS
+
+
+def test_a_fall_of_rejected_answers_alone_is_as_it_should_be():
+    shape = {"chosen": lambda done: -0.05 * done, "rejected": lambda done: -4 * done}
+    assert not any(warned(healthy(random.Random(seed), **shape)) for seed in range(RUNS))
+
+
+def test_a_fall_that_has_ended_is_no_fall():
+    def settled(_done: float) -> float:
+        return -1.0
+
+    shape = {"chosen": settled, "rejected": lambda _done: -2.0}
+    alarms = sum(bool(warned(healthy(random.Random(s), **shape))) for s in range(RUNS))
+    assert alarms <= 1
+
+
+def test_accuracy_at_chance_is_found_with_the_learning_rate_as_its_cause():
+    shape = {"accuracy": lambda _done: 0.5, "kl": 1e-6, "spread": 1e-3}
+    shape |= {"chosen": lambda _done: 0.0, "rejected": lambda _done: 0.0}
+    texts = [" ".join(warned(run(random.Random(seed), **shape))) for seed in range(RUNS)]
+    found = [text for text in texts if "accuracy is at chance" in text]
+    assert len(found) >= 0.95 * RUNS
+    assert all("--learning-rate" in text and "hardly moved" in text for text in found)
+
+
+def test_noisy_labels_are_named_where_the_model_has_moved():
+    shape = {"accuracy": lambda _done: 0.5}
+    texts = [" ".join(warned(healthy(random.Random(seed), **shape))) for seed in range(RUNS)]
+    assert sum("labels are noise" in text for text in texts) >= 0.95 * RUNS
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(512, STEPS - 1), (4, PAIRS // 4 - 1)])
+def test_chance_takes_both_many_pairs_and_many_steps(batch, steps):
+    shape = {"accuracy": lambda _done: 0.5, "steps": steps, "batch": batch}
+    assert not warned(healthy(random.Random(0), **shape), every=1)
+
+
+def test_the_warm_up_is_no_time_to_judge():
+    records = healthy(random.Random(1), accuracy=lambda _done: 0.5)
+    for record in records:
+        record["learning_rate"] = record["step"] * 1e-8
+    assert not warned(records)
+
+
+def test_falling_log_probs_of_both_are_found():
+    shape = {"chosen": lambda done: -1.5 * done, "rejected": lambda done: -2.2 * done}
+    texts = [" ".join(warned(healthy(random.Random(seed), **shape))) for seed in range(RUNS)]
+    found = [text for text in texts if "likelihood displacement" in text]
+    assert len(found) >= 0.95 * RUNS
+    assert all("--dpo.rpo-alpha" in text for text in found)
+    own = warned(healthy(random.Random(0), **shape), rpo_alpha=1.0)
+    assert own
+    assert not any("rpo-alpha" in text for text in own)
+
+
+def test_falling_per_token_rewards_are_found_too():
+    shape = {"chosen": lambda done: -0.05 * done, "rejected": lambda done: -0.08 * done}
+    records = healthy(random.Random(3), spread=0.01, **shape)
+    assert any("displacement" in text for text in warned(records, length_normalised=True, beta=2))
+    assert not warned(records)
+
+
+def test_an_exploding_margin_is_found_and_a_large_one_is_not():
+    for top, wanted in ((14.0, True), (5.0, False)):
+        shape = {"chosen": lambda done, top=top: top * done / 2, "spread": 2.0}
+        shape |= {"rejected": lambda done, top=top: -top * done / 2}
+        texts = [" ".join(warned(healthy(random.Random(seed), **shape))) for seed in range(RUNS)]
+        found = sum("margin explodes" in text for text in texts)
+        assert found >= 0.95 * RUNS if wanted else found == 0
+
+
+def test_a_single_outlier_is_no_explosion():
+    records = healthy(random.Random(4))
+    records[-3]["margin"] = 1e4
+    assert not warned(records, every=1)
+
+
+def test_nothing_is_said_of_few_steps_of_nothing_and_of_other_records():
+    loss = DpoLoss()
+    assert not loss.warnings([])
+    assert not loss.warnings([{"step": 0, "eval_loss": 0.69, "eval_accuracy": 0.5}])
+    bare = [{"step": n, "loss": 1.0} for n in range(200)]
+    assert not loss.warnings(bare)
+    assert not DpoLoss(DpoOptions(loss="sft")).warnings(healthy(random.Random(0)))
+
+
+def test_evaluations_between_the_steps_change_nothing():
+    records = healthy(random.Random(5), accuracy=lambda _done: 0.5)
+    among = [part for r in records for part in (r, {"step": r["step"], "eval_loss": 0.7})]
+    loss = DpoLoss()
+    assert loss.warnings(among) == loss.warnings(records) != []
+
+
+def test_so_many_pairs_tell_an_accuracy_of_0_6_from_chance():
+    count = pairs_needed(0.6, 0.05, 0.999)
+    draw = random.Random(6)
+    wins = [sum(draw.random() < 0.6 for _ in range(count)) for _ in range(1000)]
+    assert sum(above_chance(w, count, 0.05) for w in wins) >= 995
+    chance = [sum(draw.random() < 0.5 for _ in range(count)) for _ in range(1000)]
+    assert 25 <= sum(above_chance(w, count, 0.05) for w in chance) <= 75
+
+
+@pytest.mark.parametrize("count", [RECENT, 100])
+def test_the_tests_keep_to_their_level(count):
+    draw = random.Random(7)
+    trials = 4000
+    noise = [[draw.gauss(0, 1) for _ in range(count)] for _ in range(trials)]
+    for found in (
+        sum(surely_above(values, 0.0, 0.01) for values in noise),
+        sum(surely_falls(values, 0.01) for values in noise),
+    ):
+        assert 0.005 * trials <= found <= 0.016 * trials
