@@ -119,9 +119,7 @@ class DpoLoss(Loss):
             return []
         options = self.options
         in_nats = options.f_divergence == "reverse_kl" and not options.length_normalised
-        fall = (
-            "raise --dpo.beta" if options.rpo_alpha else "add --dpo.rpo-alpha 1, raise --dpo.beta"
-        )
+        rpo_alpha = "" if options.rpo_alpha else "add --dpo.rpo-alpha 1, "
         watched = Watched(
             nat=options.beta if in_nats else 0.0,
             against_fall=f"{rpo_alpha}raise --dpo.beta, or lower --learning-rate",
