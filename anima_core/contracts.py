@@ -117,9 +117,10 @@ class Loss(Protocol):
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too.
         needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
-            ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`).
-            ``"hidden"`` is kept for later: such a loss is refused before anything loads, and so
-            is one whose need the `token_logps` strategy does not declare in ``gives``.
+            ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`);
+            ``"hidden"`` for the last hidden states of some tokens, without a kernel (see
+            `HiddenLoss`). A loss whose need the `token_logps` strategy does not declare in
+            ``gives`` is refused before anything loads.
         uses_reference: whether it wants the log-probs of the model as training starts.
 
     A loss may declare ``weighs_tokens = True``: it counts each target by ``batch.target_weights``,
@@ -173,6 +174,43 @@ class TopkLoss(Loss, Protocol):
         Returns:
             Token ids, ``[S, K]`` int64 on the batch's device; one row for each of
             ``batch.targets``. A token may stand twice in a row.
+        """
+        ...
+
+
+class HiddenLoss(Loss, Protocol):
+    """A loss with ``needs = "hidden"``: it looks at hidden states, not at log-probs.
+
+    A reward model is the example: it scores an answer by the state of its last token. The core
+    calls ``places(batch)``, then the model, then the loss as ``loss(batch, hidden)``, once for
+    every micro-batch. ``hidden`` is ``[M, H]`` float32, the last hidden states (what the output
+    projection would see) of those tokens, differentiable. Model and loss meet there: the `Head`
+    and the `token_logps` kernel take no part, so any such strategy but the core's own is refused
+    beside it, and so is ``uses_reference``, since there are no log-probs to compare.
+
+    With ``scope = "step"`` the loss is called with the whole step as one batch, and its
+    derivatives by the hidden states drive the second pass.
+
+    It may have a trained head of its own::
+
+        def head(self, hidden_size: int) -> torch.nn.Module
+
+    The loss keeps the module that it makes and calls it itself. It is made when training is set
+    up, under the run's seed (for the plan once more, on the ``meta`` device, to count it), moved
+    to the run's device in float32, and trained beside the adapter's parameters in groups of its
+    own. Its `state_dict` is saved as ``head/head.safetensors`` inside the adapter's folder, in
+    every checkpoint and in the result, and read from there by ``--resume`` and where the run is
+    another's MODEL.
+    """
+
+    def places(self, batch: Batch) -> torch.Tensor:
+        """The tokens whose last hidden states the loss is to be given.
+
+        Called inside the forward pass, so the same batch must give the same answer.
+
+        Returns:
+            Indices into the batch's N tokens, ``[M]`` int64 on the batch's device, ascending,
+            each token once.
         """
         ...
 

@@ -68,6 +68,7 @@ def generate(
         )
     )
     source = resolve_model(target)
+    _refuse_scorer(source)
     strategies = model_strategies(source.manifest) if source.run is not None else {}
     selection = select(strategies)
     run = _context(source, selection, config)
@@ -88,6 +89,24 @@ def generate(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
         )[0]
+
+
+def _refuse_scorer(source: ModelSource) -> None:
+    """A run whose loss trained a head of its own taught no answers."""
+    from anima_core.training.heads import head_file
+
+    if source.run is None:
+        return
+    for name in ("adapter", "model"):
+        file = head_file(source.run / name)
+        if file.is_file():
+            raise UsageError(
+                f"the run {source.given} learnt to judge text by a head of its own ({file}), "
+                "and not to write it",
+                where="MODEL",
+                fix="Score answers with it (`anima plugins show` names its loss's page), or name "
+                "another run.",
+            )
 
 
 def tokenizer_context(source: ModelSource, run: RunContext) -> RunContext:

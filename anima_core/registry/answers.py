@@ -140,11 +140,13 @@ _LOSS_WORDS: Mapping[str, tuple[object, ...]] = {
     "uses_reference": (True, False),
 }
 
+_LOSS_METHODS: Mapping[str, tuple[str, ...]] = {"topk": ("wanted",), "hidden": ("places",)}
+"""What a loss must have besides, by what it needs."""
+
 
 def _loss(answer: object) -> str:
     methods = ["denominators", "__call__"]
-    if getattr(answer, "needs", None) == "topk":
-        methods.append("wanted")
+    methods += _LOSS_METHODS.get(str(getattr(answer, "needs", None)), ())
     missing = [name for name in (*_LOSS_WORDS, *methods) if not hasattr(answer, name)]
     if isinstance(answer, type) or answer is None or len(missing) > 3:
         return _wrong(answer, f"a loss ({', '.join([*_LOSS_WORDS, *methods])})")

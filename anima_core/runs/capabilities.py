@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from anima_core.errors import DataError, UsageError
 from anima_core.problems import Problem
+from anima_core.registry.names import CORE_DISTRIBUTION
 from anima_core.strategy import GIVES
 from anima_core.training.ranks import sharding_asked
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from anima_core.context import RunContext
     from anima_core.contracts import Attention, Loss
-    from anima_core.registry.selection import Selection
+    from anima_core.registry.selection import Provider, Selection
     from anima_core.runs.plan import DataSummary
 
 
@@ -37,6 +38,9 @@ def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> li
         lacks("this model's attention soft-capping")
     if attention.dtypes and run.dtype not in attention.dtypes:
         lacks(f"{run.dtype} (only {', '.join(attention.dtypes)})")
+    if loss.needs == "hidden" and run.config.sample_prompts:
+        what = "the loss looks at hidden states and teaches no answers: samples would say nothing"
+        found.append(Problem("--sample-prompts", what, "Leave it out; watch with --eval-fraction."))
     return found + (_process_problems(loss) if run.world > 1 else [])
 
 
@@ -45,9 +49,8 @@ def kernel_problems(selection: Selection, loss: Loss) -> list[Problem]:
     asking, giving = (selection.providers[slot] for slot in ("loss", "token_logps"))
     gives = tuple(selection.cls_attribute("token_logps", "gives", GIVES))
     if loss.needs == "hidden":
-        what = f"{asking} needs hidden states, which this version hands to no loss"
-        fix = "Use a loss that needs log-probs."
-    elif loss.needs not in gives:
+        return _hidden_problems(asking, giving, loss)
+    if loss.needs not in gives:
         what = (
             f"{asking} needs {loss.needs!r} of the kernel, and {giving} gives "
             f"{' and '.join(gives) or 'nothing'} only"
@@ -59,6 +62,23 @@ def kernel_problems(selection: Selection, loss: Loss) -> list[Problem]:
     else:
         return []
     return [Problem(f"--{asking.strategy} --{giving.strategy}", what, fix)]
+
+
+def _hidden_problems(asking: Provider, giving: Provider, loss: Loss) -> list[Problem]:
+    """What is wrong beside a loss that looks at hidden states, where no kernel takes part."""
+    found = []
+    if not (giving.strategy == "plain" and giving.distribution == CORE_DISTRIBUTION):
+        what = f"{asking} takes hidden states and no log-probs, so {giving} would do nothing"
+        fix = f"Leave out --{giving.strategy}."
+        found.append(Problem(f"--{asking.strategy} --{giving.strategy}", what, fix))
+    if loss.uses_reference:
+        what = f"{asking} wants reference log-probs, and needs 'hidden': it has none to compare"
+        fix = "The plugin must say uses_reference = False."
+        found.append(Problem(f"--{asking.strategy}", what, fix))
+    if not callable(getattr(loss, "places", None)):
+        what = f"{asking} needs 'hidden', and its loss has no method `places` to say which tokens"
+        found.append(Problem(f"--{asking.strategy}", what, "The plugin must define places(batch)."))
+    return found
 
 
 def weight_problems(selection: Selection, loss: Loss, data: DataSummary) -> list[Problem]:

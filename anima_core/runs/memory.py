@@ -12,11 +12,17 @@ from anima_core.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
+    from anima_core.contracts import Loss
     from anima_core.registry.selection import Selection
 
 
-def estimate_memory(run: RunContext, selection: Selection) -> Mapping[str, int]:
-    """Ask every strategy for its component, and add the activations."""
+def estimate_memory(
+    run: RunContext, selection: Selection, loss: Loss | None = None
+) -> Mapping[str, int]:
+    """Ask every strategy for its component, and add the activations.
+
+    A loss that looks at hidden states may bring a head of its own, and there are no logits then.
+    """
     shape = memory_shape(run)
     adapt = selection.providers["adapt_model"]
     for provider, part in selection.call_stack("estimate_memory", run=run, shape=shape):
@@ -25,6 +31,11 @@ def estimate_memory(run: RunContext, selection: Selection) -> Mapping[str, int]:
     estimate = {"activations": activation_bytes(run, shape)}
     for _provider, part in selection.call_stack("estimate_memory", run=run, shape=shape):
         estimate.update(part)
+    if loss is not None and loss.needs == "hidden":
+        from anima_core.training.heads import head_bytes
+
+        estimate.pop("logits", None)
+        estimate["head"] = head_bytes(loss, shape.hidden)
     return estimate
 
 

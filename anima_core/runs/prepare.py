@@ -41,7 +41,7 @@ from anima_core.training.talk import exchange, join, together
 
 if TYPE_CHECKING:
     from anima_core.batch import EncodedExample
-    from anima_core.contracts import Record
+    from anima_core.contracts import Loss, Record
     from anima_core.data.formats import Kind
     from anima_core.data.intake import Source
     from anima_core.data.store import Examples
@@ -142,7 +142,7 @@ class _Preparation:
             self.source,
             self.selection,
             run,
-            self._plan(run, precision, data, eval_data),
+            self._plan(run, precision, data, eval_data, loss),
             tokenizer,
             attention,
             loss,
@@ -310,11 +310,12 @@ class _Preparation:
         precision: Precision,
         data: DataSummary | None,
         eval_data: DataSummary | None,
+        loss: Loss | None,
     ) -> Plan:
         config = run.config
         per_epoch = steps_per_epoch(data.examples, config.batch_size) if data else 0
         steps = config.steps or max(1, round(per_epoch * config.epochs))
-        memory = self._try(lambda: estimate_memory(run, self.selection))
+        memory = self._try(lambda: estimate_memory(run, self.selection, loss))
         return Plan(
             model=f"{self.source.given} ({run.model_config.model_type}, "
             f"{self.source.base if self.source.run else self.source.kind})",

@@ -48,6 +48,46 @@ def check_wanted(wanted: object, count: int, vocab: int | None, name: str) -> No
         )
 
 
+def check_places(places: object, tokens: int, name: str, *, look: bool) -> None:
+    """Check a loss's `places`.
+
+    Args:
+        places: what it returned.
+        tokens: N, the batch's tokens.
+        name: the loss's strategy.
+        look: whether the indices themselves are to be looked at (which waits for the device).
+
+    Raises:
+        SetupError: it is not ``[M]`` int64, or its indices do not ascend, each once, within
+            0 … N-1.
+    """
+    if not (isinstance(places, torch.Tensor) and places.ndim == 1 and places.dtype == torch.int64):
+        raise _wrong(name, f"`places` returned {_words(places)}, not [M] int64")
+    if not look or not places.numel():
+        return
+    low, high = (int(bound) for bound in torch.aminmax(places))
+    if low < 0 or high >= tokens:
+        raise _wrong(
+            name,
+            f"`places` asked for token {low if low < 0 else high}, and the batch has {tokens}: "
+            f"0 to {tokens - 1}",
+        )
+    if bool((places.diff() <= 0).any()):
+        raise _wrong(name, "`places` are not ascending, each token once")
+
+
+def check_head(head: object, name: str) -> None:
+    """Check what a loss's `head` returned.
+
+    Raises:
+        SetupError: it is no module, or has nothing to train.
+    """
+    if not isinstance(head, torch.nn.Module):
+        raise _wrong(name, f"`head` returned {_words(head)}, not a torch.nn.Module")
+    if not any(p.requires_grad and p.is_floating_point() for p in head.parameters()):
+        raise _wrong(name, "its `head` has no parameter to train")
+
+
 def check_logps(
     logps: object, hidden: torch.Tensor, head: Head, target: torch.Tensor, name: str
 ) -> None:

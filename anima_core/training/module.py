@@ -17,16 +17,18 @@ from anima_core.training.handed import (
     changing_nothing,
     check_logps,
     check_output,
+    check_places,
     check_wanted,
 )
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
-    from anima_core.contracts import Loss, LossOutput, TokenLogps, TopkLoss
+    from anima_core.contracts import HiddenLoss, Loss, LossOutput, TokenLogps, TopkLoss
 
 Give = Literal["loss", "logps", "targets"]
-"""What a forward pass is to give: the loss's output, the log-probs that the loss is called with
-(``[S]``, or ``[S, K]`` where it needs top-k), or those of the targets, ``[S]``, for any loss."""
+"""What a forward pass is to give: the loss's output; what the loss is called with (log-probs
+``[S]``, ``[S, K]`` where it needs top-k, hidden states ``[M, H]`` where it needs those); or the
+log-probs of the targets, ``[S]``, for any loss."""
 
 
 class LogpsModule(torch.nn.Module):
@@ -39,6 +41,7 @@ class LogpsModule(torch.nn.Module):
         model: the adapted model.
         token_logps: the kernel.
         loss: the loss.
+        head: the loss's own trained part, a submodule so that DDP exchanges its gradients too.
         kernel_name, loss_name: the strategies that they come from, for an error's words.
     """
 
@@ -48,15 +51,18 @@ class LogpsModule(torch.nn.Module):
         token_logps: TokenLogps,
         loss: Loss,
         *,
+        head: torch.nn.Module | None = None,
         kernel_name: str = "token_logps",
         loss_name: str = "loss",
     ) -> None:
         super().__init__()
         self.model = model
+        self.head = head
         self._token_logps = token_logps
         self._loss = loss
         self._names = (kernel_name, loss_name)
         self._checked: set[bool] = set()
+        self._placed = False
         self._judged = False
 
     def logps(self, batch: Batch, *, wanted: bool = True) -> torch.Tensor:
@@ -90,31 +96,58 @@ class LogpsModule(torch.nn.Module):
             self._checked.add(asks)
         return logps
 
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """The last hidden states of the tokens that the loss names (`HiddenLoss.places`).
+
+        Returns:
+            ``[M, H]`` float32 (float64 of a model in float64), differentiable.
+
+        Raises:
+            SetupError: the loss named something else than it may.
+        """
+        places = cast("HiddenLoss", self._loss).places(batch)
+        check_places(places, batch.tokens, self._names[1], look=not self._placed)
+        self._placed = True
+        hidden = last_hidden(self.model, batch).index_select(0, places)
+        return hidden if hidden.dtype == torch.float64 else hidden.float()
+
     def forward(
         self, batch: Batch, reference: torch.Tensor | None = None, give: Give = "loss"
     ) -> LossOutput | torch.Tensor:
-        """The loss's output for a batch, or log-probs alone.
+        """The loss's output for a batch, or what it would be called with.
 
         Args:
             batch: the examples.
             reference: the reference's log-probs, ``[S]`` float32, or None.
             give: what is wanted.
         """
-        logps = self.logps(batch, wanted=give != "targets")
-        return self.judge(batch, logps, reference) if give == "loss" else logps
+        if give == "targets":
+            return self.logps(batch, wanted=False)
+        values = self.hidden(batch) if self._loss.needs == "hidden" else self.logps(batch)
+        return self.judge(batch, values, reference) if give == "loss" else values
 
     def judge(
-        self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None
+        self, batch: Batch, values: torch.Tensor, reference: torch.Tensor | None
     ) -> LossOutput:
-        """What the loss makes of a batch's log-probs.
+        """What the loss makes of a batch's log-probs, or of its hidden states.
+
+        A head of its own computes in float32, whatever the model's layers are cast to.
 
         Raises:
             SetupError: it is not what a loss must return.
         """
+        if self._loss.needs != "hidden":
+            return self._judge(batch, values, reference)
+        with torch.autocast(values.device.type, enabled=False):
+            return self._judge(batch, values, reference)
+
+    def _judge(
+        self, batch: Batch, values: torch.Tensor, reference: torch.Tensor | None
+    ) -> LossOutput:
         if self._judged:
-            return self._loss(batch, logps, reference)
+            return self._loss(batch, values, reference)
         with changing_nothing(self._names[1]):
-            output = self._loss(batch, logps, reference)
+            output = self._loss(batch, values, reference)
             denominators = self._loss.denominators(batch)
         check_output(output, denominators, self._names[1])
         self._judged = True
@@ -123,6 +156,11 @@ class LogpsModule(torch.nn.Module):
 
 def supervised_hidden(model: Any, batch: Batch) -> torch.Tensor:
     """The hidden states that predict a batch's targets, ``[S, H]``."""
+    return last_hidden(model, batch).index_select(0, batch.sources)
+
+
+def last_hidden(model: Any, batch: Batch) -> torch.Tensor:
+    """The last hidden state of every token of a batch, ``[N, H]``, in the model's dtype."""
     output = backbone(unwrap(model))(**segment_arguments(batch))
-    hidden: torch.Tensor = output.last_hidden_state[0].index_select(0, batch.sources)
+    hidden: torch.Tensor = output.last_hidden_state[0]
     return hidden

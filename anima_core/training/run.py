@@ -161,28 +161,33 @@ class _Training:
         """Everything with state, wrapped for the device and the ranks."""
         from anima_core.training.accelerator import make_accelerator
         from anima_core.training.callbacks import Events, training_arguments
+        from anima_core.training.heads import add_head, start_head, trained
         from anima_core.training.loop import Loop
         from anima_core.training.module import LogpsModule
         from anima_core.training.optimizer import learning_rate_schedule, parameter_groups
 
         self.run = run = built.run
-        self.adapter = built.adapter
         token_logps = self.selection.call("token_logps", run=run)
         loss = self.prepared.loss
         groups = parameter_groups(built.adapter.trainable, run.config.weight_decay)
+        adapter, head = add_head(built, loss, str(self.selection.providers["loss"]))
+        groups += parameter_groups(trained(head), run.config.weight_decay)
+        self.adapter = adapter
+        together(lambda: start_head(head, self.prepared.source.run, adapter, self.reporter))
         optimizer = together(lambda: self.selection.call("optimizer", run=run, groups=groups))
         schedule = learning_rate_schedule(optimizer, run.config, self.total)
         arguments = training_arguments(run, self.total)
-        accelerator = make_accelerator(run)
+        accelerator = make_accelerator(run, some_unused=loss.needs == "hidden")
         module = LogpsModule(
             built.adapter.model,
             token_logps,
             loss,
+            head=head,
             kernel_name=str(self.selection.providers["token_logps"]),
             loss_name=str(self.selection.providers["loss"]),
         )
         module, prepared_optimizer = accelerator.prepare(module, optimizer)
-        self.trained = Trained(built.adapter, optimizer, schedule, loss)
+        self.trained = Trained(adapter, optimizer, schedule, loss)
         self.module = module
         self.order = Batches(
             lengths_of(self.prepared.examples),
@@ -201,7 +206,7 @@ class _Training:
             examples=self.prepared.examples,
             order=self.order,
             reference=self._reference(self.prepared.examples, "data_sha256"),
-            parameters=list(built.adapter.trainable.values()),
+            parameters=list(adapter.trainable.values()),
         )
         callbacks = [c for _, cs in self.selection.call_stack("callbacks", run=run) for c in cs]
         self.events = together(

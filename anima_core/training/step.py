@@ -186,6 +186,10 @@ class StepRunner:
         output: LossOutput = self._module(batch, rows)
         return output
 
+    def _head_parameters(self) -> list[torch.nn.Parameter]:
+        head: torch.nn.Module | None = getattr(self._module, "head", None)
+        return list(head.parameters()) if head is not None else []
+
     def _backward_whole(
         self,
         step: int,
@@ -195,31 +199,46 @@ class StepRunner:
     ) -> Tally:
         """A loss over the whole step: its derivative by every log-prob drives a second pass.
 
-        With l = f(p_1 … p_S), each p_i a number or K of them, and p = p(θ),
-        dl/dθ = Σ (dl/dp_i) (dp_i/dθ). The first pass gives every p without a gradient, f is
-        differentiated by p alone, and the second pass, under the same seeds, sends those
-        derivatives back, a micro-batch at a time.
+        With l = f(p_1 … p_S, w), each p_i a number or several (K log-probs, a hidden state), w
+        the parameters of the loss's own head, and p = p(θ), dl/dθ = Σ (dl/dp_i) (dp_i/dθ). The
+        first pass gives every p without a gradient, f is differentiated by p and w alone, and
+        the second pass, under the same seeds, sends the derivatives by p back, a micro-batch at
+        a time. Those by w go along with the last one.
         """
         parts = []
         with torch.no_grad():
             for index, batch in enumerate(batches):
                 self._seeded(step, index)
                 parts.append(self._module(batch, None, "logps"))
-        logps = torch.cat(parts).requires_grad_()
+        values = torch.cat(parts).requires_grad_()
         whole = join(batches)
         rows = reference.of(whole) if reference is not None else None
-        output = self._module.judge(whole, logps, rows)
-        (slopes,) = torch.autograd.grad(self._mean(output, denominators), logps)
+        output = self._module.judge(whole, values, rows)
+        head = [p for p in self._head_parameters() if p.requires_grad]
+        slopes, *own = torch.autograd.grad(
+            self._mean(output, denominators), [values, *head], materialize_grads=True
+        )
         for index, (batch, slope) in enumerate(
             zip(batches, slopes.split([len(p) for p in parts]), strict=True)
         ):
-            with self._quiet_until(index == len(batches) - 1):
+            last = index == len(batches) - 1
+            with self._quiet_until(last):
                 self._seeded(step, index)
-                again = self._module(batch, None, "logps")
-                self._accelerator.backward((again * slope).sum())
+                again = (self._module(batch, None, "logps") * slope).sum()
+                if last:
+                    again = again + _linear(head, own)
+                self._accelerator.backward(again)
         tally = Tally()
         tally.add(whole, output)
         return tally
+
+
+def _linear(
+    parameters: Sequence[torch.nn.Parameter], slopes: Sequence[torch.Tensor]
+) -> torch.Tensor | float:
+    """A number whose derivative by each parameter is its slope, so that backward adds that."""
+    parts = [(p * s).sum() for p, s in zip(parameters, slopes, strict=True)]
+    return torch.stack(parts).sum() if parts else 0.0
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -31,6 +31,13 @@ class Topk(Loss):
         return None
 
 
+class Hidden(Loss):
+    needs = "hidden"
+
+    def places(self, batch):
+        return None
+
+
 def loss(**words):
     made = Loss()
     vars(made).update(words)
@@ -67,7 +74,7 @@ GOOD = {
     "patch_model": [contextlib.nullcontext],
     "read_data": [list, lambda: (n for n in range(3))],
     "token_logps": [lambda: print],
-    "loss": [Loss, Topk, lambda: loss(needs="hidden")],
+    "loss": [Loss, Topk, Hidden],
     "optimizer": [optimizer],
     "callbacks": [list, lambda: (callback(),)],
     "estimate_memory": [lambda: {"logits": 7}, dict],
@@ -109,6 +116,7 @@ BAD = [
     ("loss", lambda: lambda batch, logps, reference: 0, "a function, where a loss"),
     ("loss", lambda: without("denominators"), "a loss without denominators"),
     ("loss", lambda: loss(needs="topk"), "a loss without wanted"),
+    ("loss", lambda: loss(needs="hidden"), "a loss without places"),
     ("loss", lambda: loss(data="chat"), "data is 'chat', not completion or preference"),
     ("loss", lambda: loss(scope="batch"), "scope is 'batch'"),
     ("loss", lambda: loss(uses_reference="no"), "uses_reference is 'no'"),

@@ -31,7 +31,7 @@ from anima_core.testing import (
 )
 from anima_core.training.evaluate import evaluate
 from anima_core.training.module import LogpsModule
-from anima_core.training.reference import reference_for
+from anima_core.training.reference import Asked, reference_for
 from anima_core.training.step import StepRunner, add_denominators, cut
 
 register_segment_attention(NAME, segment_sdpa)
@@ -233,15 +233,12 @@ def test_the_reference_is_of_the_targets_alone() -> None:
 
     model = tiny_model(attn_implementation=NAME)
     rows = range(len(EXAMPLES))
+    module = LogpsModule(model, plain_logps, Unasked())  # type: ignore[arg-type]
     reference = reference_for(
-        EXAMPLES,
-        {"made": "for test_topk"},
-        LogpsModule(model, plain_logps, Unasked()),  # type: ignore[arg-type]
-        rows=rows,
-        device="cpu",
-        micro_tokens=40,
-        reporter=SilentReporter(),
-        stop=SimpleNamespace(raise_if_asked=lambda: None),  # type: ignore[arg-type]
+        Asked(EXAMPLES, rows, {"made": "for test_topk"}, "cpu", tokens=40),
+        lambda: lambda batch: module(batch, None, "targets"),
+        SilentReporter(),
+        SimpleNamespace(raise_if_asked=lambda: None),  # type: ignore[arg-type]
     )
     (batch,) = cut(EXAMPLES, rows, 10_000)
     known = reference.of(batch)
@@ -333,10 +330,7 @@ def test_a_plan_refuses_it_before_a_weight_is_read(
             assert "fast (from fast-kernel 1.2)" in errors[0].what
 
 
-def test_hidden_states_and_a_missing_wanted_are_refused() -> None:
-    loss = SimpleNamespace(needs="hidden")
-    (problem,) = kernel_problems(selection(("hidden",)), loss)  # type: ignore[arg-type]
-    assert "hidden states" in problem.what
+def test_a_missing_wanted_is_refused() -> None:
     loss = SimpleNamespace(needs="topk")
     (problem,) = kernel_problems(selection(None), loss)  # type: ignore[arg-type]
     assert "`wanted`" in problem.what
