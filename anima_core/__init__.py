@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Record,
         TokenLogps,
         TopkLoss,
+        Watching,
     )
     from anima_core.errors import AnimaError, DataError, DivergedError, SetupError, UsageError
     from anima_core.hookspecs import HOOK_API, hookimpl
@@ -65,6 +66,7 @@ __all__ = [
     "TokenSegment",
     "TopkLoss",
     "UsageError",
+    "Watching",
     "__version__",
     "adapt",
     "check_same_vocabulary",
@@ -93,6 +95,7 @@ _MODULES = {
         "Record",
         "TokenLogps",
         "TopkLoss",
+        "Watching",
     ),
     "errors": ("AnimaError", "DataError", "DivergedError", "SetupError", "UsageError"),
     "hookspecs": ("HOOK_API", "hookimpl"),

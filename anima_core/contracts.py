@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +121,17 @@ class Loss(Protocol):
             ``"hidden"`` for the last hidden states of some tokens, without a kernel (see
             `HiddenLoss`). A loss whose need the `token_logps` strategy does not declare in
             ``gives`` is refused before anything loads.
-        uses_reference: whether it wants the log-probs of the model as training starts.
+        uses_reference: whether it wants a reference's log-probs: those of the model as training
+            starts, unless it says otherwise.
+
+    A loss may have an attribute ``reference_model``: what names another model for the reference,
+    as MODEL may be given (a folder, a run directory, a hub id, a ``.gguf`` file, ``demo``), or
+    None. The core loads that model first, asks it and frees it before it loads the one to train;
+    another vocabulary, or a window shorter than the longest example, is refused before that.
+
+    A loss may declare ``headline``, a tuple of names of its metrics: those that a person looks at
+    first. The progress line then shows these alone (all stand in ``metrics.jsonl``), and the
+    report draws them. It may also offer `Watching.warnings`.
 
     A loss may declare ``weighs_tokens = True``: it counts each target by ``batch.target_weights``,
     so that messages of one example may weigh differently. Without it, data whose messages have
@@ -211,6 +221,32 @@ class HiddenLoss(Loss, Protocol):
         Returns:
             Indices into the batch's N tokens, ``[M]`` int64 on the batch's device, ascending,
             each token once.
+        """
+        ...
+
+
+class Watching(Protocol):
+    """What a loss may offer besides: it looks at how a run goes, and says what seems wrong.
+
+    ``warnings(history)`` is called by the run's first process after each step and each evaluation.
+    It must be pure and quick, a statistical test rather than a threshold on one step: what it says
+    is told on the screen as a warning, and stands in ``manifest.json`` and ``report.html``. A text
+    is told once; two that differ in numbers alone count as one. Nothing it does alters the run:
+    where it fails, the run goes on without it, and that is told in its stead.
+    """
+
+    def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
+        """What is most likely wrong, and what to do about it: a sentence or two each.
+
+        Args:
+            history: records as ``metrics.jsonl`` has them, of at most the last 1,000, in order:
+                those of steps (with ``loss``, ``learning_rate``, ``examples``, the loss's own
+                metrics) and those of evaluations (with ``eval_loss``). Numbers alone: what is
+                None or no number in a record is left out of it. After a resume it holds the
+                records of the steps before.
+
+        Returns:
+            Nothing, as a rule.
         """
         ...
 
