@@ -60,6 +60,18 @@ class FrozenModel:
         for patch in patches:
             self._patches.enter_context(patch)
 
+    def free(self) -> None:
+        """Give its memory back; from then on it cannot be asked."""
+        import gc
+
+        import torch
+
+        self._patches.close()
+        self._model = None
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
     def logits(self, batch: Batch) -> torch.Tensor:
         """Logits at every target's place, ``[S, V]`` float32, all in memory at once."""
         import torch

@@ -33,6 +33,7 @@ from anima_core.runs.memory import estimate_memory
 from anima_core.runs.plan import DataSummary, Plan, SlotLine
 from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
+from anima_core.runs.reference import reference_problems
 from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
 from anima_core.training.callbacks import make_trackers
@@ -137,6 +138,8 @@ class _Preparation:
         for summary in (data, eval_data):
             if loss is not None and summary is not None:
                 self.problems += weight_problems(self.selection, loss, summary)
+        if loss is not None:
+            self._look_at_reference(run, loss, (data, eval_data))
         return Prepared(
             self.request,
             self.source,
@@ -149,6 +152,15 @@ class _Preparation:
             examples,
             held_out,
         )
+
+    def _look_at_reference(
+        self, run: RunContext, loss: Loss, data: Sequence[DataSummary | None]
+    ) -> None:
+        """Where the loss names another model as its reference: whether it can be that."""
+        name = getattr(loss, "reference_model", None)
+        if name is not None:
+            self.problems += reference_problems(run, self.selection, loss, data)
+            self.notes["loss"] = f"reference: {name}"
 
     def _check_output(self) -> None:
         config = self.config

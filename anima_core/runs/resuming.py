@@ -49,6 +49,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for what, key in (("base model", "sha256"), ("starting run", "run")):
         if old["model"].get(key) != new["model"].get(key):
             yield f"another {what}"
+    if _reference(old) != _reference(new):
+        yield "another reference model"
     before, now = _stateful(old), _stateful(new)
     for name in sorted({*before, *now}):
         if name not in now:
@@ -62,6 +64,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
                 f"--{name}.", before[name]["options"], now[name]["options"]
             )
     yield from _option_differences("--", old.get("options", {}), new["options"])
+
+
+def _reference(manifest: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Hashes of the model that the reference log-probs come from; None for the policy."""
+    model = manifest.get("reference") or {}
+    return model.get("sha256"), model.get("trained_sha256")
 
 
 def _option_differences(

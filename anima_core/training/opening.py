@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anima_core.config.dump import dump_run_file
 from anima_core.errors import UsageError
@@ -13,6 +14,9 @@ from anima_core.runs.resuming import check_same_run
 from anima_core.training.checkpoint import newest_checkpoint
 from anima_core.training.ranks import is_main
 from anima_core.training.talk import exchange, from_main, together
+
+if TYPE_CHECKING:
+    from anima_core.training.reference_model import ReferenceModel
 
 
 def check_agreement(prepared: Prepared) -> None:
@@ -45,7 +49,13 @@ def step_to_start_from(prepared: Prepared, output: Path) -> int:
     return from_main(lambda: _newest_step(output)) if prepared.run.config.resume else 0
 
 
-def open_run(prepared: Prepared, output: Path, model_dir: Path, step: int) -> RunFolder:
+def open_run(
+    prepared: Prepared,
+    output: Path,
+    model_dir: Path,
+    step: int,
+    reference: ReferenceModel | None = None,
+) -> RunFolder:
     """Create the run directory, or go on with it after `step`.
 
     Raises:
@@ -56,6 +66,7 @@ def open_run(prepared: Prepared, output: Path, model_dir: Path, step: int) -> Ru
 
     def start() -> None:
         manifest = manifest_of(prepared, model_dir)
+        manifest["reference"] = reference.manifest() if reference is not None else None
         if step:
             check_same_run(folder.read_manifest(), manifest, step)
             folder.reopen(manifest, step)

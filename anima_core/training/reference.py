@@ -1,22 +1,23 @@
-"""Reference log-probs: computed once, by the model as training starts, and cached on disk.
+"""Reference log-probs: computed once before the first update, and cached on disk.
 
-There is never a second model in memory: before the first update, the policy is the reference.
-With several processes each computes every world-th micro-batch, and all of them get the whole.
+There is never a second model in memory: the policy is its own reference before it is trained, and
+another model is freed before the policy is loaded. With several processes each computes every
+world-th micro-batch, and all of them get the whole.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from anima_core.cache import cache_root, whole_folder
-from anima_core.training.ranks import local_rank, rank_and_world
+from anima_core.data.batching import lengths_of, micro_batches
+from anima_core.training.ranks import is_main, local_rank, rank_and_world
+from anima_core.training.reference_cache import PartWriter, ReferenceEntry
+from anima_core.training.reference_pass import Forward
 from anima_core.training.talk import add_tensor, exchange, together
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from anima_core.runs.reporter import Reporter
     from anima_core.training.signals import StopSignal
 
-FILE = "logps.safetensors"
+PART_SECONDS = 15.0
+"""How much of a pass may be lost when its process is killed."""
+
+LogpsOf = Callable[["Batch"], torch.Tensor]
+"""Log-probs of a batch's targets, ``[S]``; called without a gradient."""
 
 
 class Reference:
@@ -47,6 +52,29 @@ class Reference:
         return torch.cat(parts).to(batch.ids.device)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which log-probs are wanted, and how they are to be computed.
+
+    Attributes:
+        examples: the data set.
+        rows: the examples whose log-probs will be asked for; those of others are NaN.
+        facts: everything that the log-probs depend on; a hash of it is the cache's key.
+        device: where batches go.
+        tokens: tokens in flight at once.
+        cache: whether they are looked for on the disk, and kept there.
+        name: of the stage, for the reporter.
+    """
+
+    examples: Sequence[EncodedExample]
+    rows: Sequence[int]
+    facts: Mapping[str, Any]
+    device: str
+    tokens: int
+    cache: bool = True
+    name: str = "reference log-probs"
+
+
 def starts_of(counts: Sequence[int]) -> NDArray[np.int64]:
     """Where each example's log-probs begin among those of all, and where the last ones end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
@@ -62,13 +90,8 @@ def targets_of(examples: Any) -> Sequence[int]:
 
 
 def reference_for(
-    examples: Sequence[EncodedExample],
-    facts: Mapping[str, Any],
-    module: Any,
-    *,
-    rows: Sequence[int],
-    device: str,
-    micro_tokens: int,
+    asked: Asked,
+    logps_of: Callable[[], LogpsOf],
     reporter: Reporter,
     stop: StopSignal,
 ) -> Reference:
@@ -77,77 +100,128 @@ def reference_for(
     Called by every process of a run; what one machine's cache lacks is computed by all.
 
     Args:
-        examples: the data set.
-        facts: everything that the log-probs depend on; a hash of it is the cache's key.
-        module: what runs the model; called without a gradient, in evaluation mode.
-        rows: the examples whose log-probs will be asked for; those of others are NaN.
-        device: where batches go.
-        micro_tokens: tokens in flight at once.
+        asked: what is wanted.
+        logps_of: called when something is to be computed, and not before; gives what computes it.
         reporter: hears of the progress.
         stop: looked at between micro-batches.
     """
-    counts = targets_of(examples)
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_root() / "reference" / key
-    logps = _read(folder, int(np.sum(counts)))
+    counts = targets_of(asked.examples)
+    starts = starts_of(counts)
+    entry = ReferenceEntry(asked.facts, starts) if asked.cache else None
+    logps = _read(entry, reporter)
     everywhere = all(exchange(logps is not None))
     if logps is not None and everywhere:
         reporter.note("reference log-probs read from the cache")
         return Reference(logps, counts)
-    made = _compute(examples, rows, module, device, micro_tokens, reporter, stop)
-    together(lambda: _write(folder, made, facts) if local_rank() == 0 else None)
+    made = _compute(asked, starts, entry, logps_of, reporter, stop)
+    together(lambda: _write(entry, made, reporter) if local_rank() == 0 else None)
     reporter.note("reference log-probs computed")
     return Reference(made, counts)
 
 
+def _read(entry: ReferenceEntry | None, reporter: Reporter) -> torch.Tensor | None:
+    if entry is None:
+        return None
+    try:
+        return entry.read()
+    except ValueError as error:
+        reporter.note(f"the cached reference log-probs cannot be used ({error}): computed anew")
+        if local_rank() == 0:
+            entry.drop()
+        return None
+
+
+def _write(entry: ReferenceEntry | None, logps: torch.Tensor, reporter: Reporter) -> None:
+    if entry is None:
+        return
+    try:
+        entry.write(logps)
+    except OSError as error:
+        reporter.warn(f"the reference log-probs could not be kept for later runs: {error}")
+
+
 def _compute(
-    examples: Sequence[EncodedExample],
-    rows: Sequence[int],
-    module: Any,
-    device: str,
-    micro_tokens: int,
+    asked: Asked,
+    starts: NDArray[np.int64],
+    entry: ReferenceEntry | None,
+    logps_of: Callable[[], LogpsOf],
     reporter: Reporter,
     stop: StopSignal,
 ) -> torch.Tensor:
-    from anima_core.training.step import cut
-
-    counts = targets_of(examples)
-    starts = starts_of(counts)
+    """All log-probs, ``[T]``: those that a broken pass left, and the rest computed."""
     logps = torch.zeros(int(starts[-1]), dtype=torch.float32)
-    rank, world = rank_and_world()
-    batches = cut(examples, rows, micro_tokens)
-    own = sum(batch.examples for batch in batches[rank::world])
-    module.eval()
-    with torch.no_grad(), reporter.stage("reference log-probs", own) as done:
-        for first in range(0, len(batches), world):
-            stop.raise_if_asked()
-            for batch in batches[first : first + world][rank : rank + 1]:
-                values = module(batch.to(device), None, "targets").float().cpu()
-                for row, part in zip(
-                    batch.rows, values.split([int(counts[r]) for r in batch.rows]), strict=True
-                ):
-                    logps[starts[row] : starts[row + 1]] = part
-                done(batch.examples)
+
+    def put(values: Mapping[int, torch.Tensor]) -> None:
+        for row, part in values.items():
+            logps[starts[row] : starts[row + 1]] = part
+
+    left = _left_by_a_broken_pass(entry, reporter)
+    put(left)
+    done = _done(left, len(asked.examples))
+    todo = _cut(asked, done)
+    before = int(done[np.asarray(asked.rows, np.int64)].sum())
+    if before:
+        reporter.note(f"{before} of {len(asked.rows)} examples were computed before")
+    if todo:
+        compute = Forward(asked.examples, logps_of(), asked.device, asked.tokens, reporter)
+        with PartWriter(entry, PART_SECONDS) as parts:
+            for values in _passed(asked.name, todo, before, compute, reporter, stop):
+                put(values)
+                parts.add(values)
     logps = add_tensor(logps)
-    for row in np.setdiff1d(np.arange(len(counts)), rows):
+    for row in np.setdiff1d(np.arange(len(asked.examples)), asked.rows):
         logps[starts[row] : starts[row + 1]] = float("nan")
     return logps
 
 
-def _read(folder: Path, count: int) -> torch.Tensor | None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _passed(
+    name: str,
+    todo: Sequence[Sequence[int]],
+    before: int,
+    compute: Forward,
+    reporter: Reporter,
+    stop: StopSignal,
+) -> Iterator[dict[int, torch.Tensor]]:
+    """This process's share of the micro-batches, one by one."""
+    rank, world = rank_and_world()
+    with reporter.stage(name, before + sum(map(len, todo[rank::world]))) as tell:
+        tell(before)
+        for first in range(0, len(todo), world):
+            stop.raise_if_asked()
+            for rows in todo[first : first + world][rank : rank + 1]:
+                yield compute(rows)
+                tell(len(rows))
 
-    try:
-        logps = load_file(folder / FILE)["logps"]
-    except (OSError, KeyError, SafetensorError):
-        return None
-    return logps if logps.shape == (count,) else None
+
+def _left_by_a_broken_pass(
+    entry: ReferenceEntry | None, reporter: Reporter
+) -> Mapping[int, torch.Tensor]:
+    """What the first process finds; the others count on it, and so no row counts twice."""
+
+    def find() -> tuple[dict[int, torch.Tensor], int]:
+        return entry.read_parts() if entry is not None and is_main() else ({}, 0)
+
+    found, damaged = together(find)
+    if damaged:
+        reporter.note(f"{damaged} parts of the reference log-probs cannot be used: computed anew")
+    return found
 
 
-def _write(folder: Path, logps: torch.Tensor, facts: Mapping[str, Any]) -> None:
-    from safetensors.torch import save_file
+def _done(found: Mapping[int, torch.Tensor], count: int) -> NDArray[np.bool_]:
+    """Which examples are done, as every process is to see it."""
+    mine = torch.zeros(count, dtype=torch.int32)
+    mine[list(found)] = 1
+    done: NDArray[np.bool_] = add_tensor(mine).numpy() > 0
+    return done
 
-    with whole_folder(folder) as aside:
-        save_file({"logps": logps}, aside / FILE)
-        (aside / "facts.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+def _cut(asked: Asked, done: NDArray[np.bool_]) -> list[list[int]]:
+    """The rows of each micro-batch that is not done.
+
+    They are cut as if nothing were done, so that a pass that goes on computes what the whole one
+    would have, bit for bit.
+    """
+    lengths = lengths_of(asked.examples)
+    cut = micro_batches([int(lengths[row]) for row in asked.rows], asked.tokens)
+    left = [[asked.rows[i] for i in part if not done[asked.rows[i]]] for part in cut]
+    return [rows for rows in left if rows]

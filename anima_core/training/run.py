@@ -7,7 +7,7 @@ directory and answers the sample prompts; what fails in one fails in all.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from anima_core.errors import DivergedError, InterruptedRunError, UsageError
 from anima_core.model.folder import model_folder
 from anima_core.registry.attribution import attributed
 from anima_core.runs.folder import RunFolder, State, check_output, replaced
-from anima_core.runs.manifest import fingerprint, now, strategies_of, versions
+from anima_core.runs.manifest import now
 from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
 from anima_core.runs.report import write_report
 from anima_core.runs.reporter import Reporter
-from anima_core.training.build import Built, adapter_folder, build_model
+from anima_core.training.build import Built, build_model
 from anima_core.training.checkpoint import (
     Trained,
     checkpoint_folder,
@@ -34,7 +34,8 @@ from anima_core.training.checkpoint import (
 from anima_core.training.evaluate import evaluate
 from anima_core.training.opening import check_agreement, open_run, step_to_start_from
 from anima_core.training.ranks import is_main
-from anima_core.training.reference import Reference, reference_for
+from anima_core.training.reference_model import ReferenceModel, reference_model
+from anima_core.training.references import References
 from anima_core.training.samples import take_samples
 from anima_core.training.signals import StopSignal, stop_signals
 from anima_core.training.talk import exchange, first_here, from_main, together
@@ -72,13 +73,14 @@ def train(prepared: Prepared, reporter: Reporter) -> RunResult:
     prompts = together(lambda: sample_prompts(config.sample_prompts))
     with reporter.stage("fetching weights", None):
         model_dir = first_here(lambda: model_folder(prepared.source, weights=True))
+        reference = reference_model(prepared)
     start = step_to_start_from(prepared, output)
     with ExitStack() as outer:
         settle = _nothing if start or not is_main() else outer.enter_context(replaced(output))
-        folder = open_run(prepared, output, model_dir, start)
+        folder = open_run(prepared, output, model_dir, start, reference)
         try:
             with attributed(prepared.selection), stop_signals() as stop, ExitStack() as patches:
-                training = _Training(prepared, folder, reporter, stop, prompts, settle)
+                training = _Training(prepared, folder, reporter, stop, prompts, settle, reference)
                 result = training.carry_out(start, patches)
         except BaseException as error:
             reason = str(error) or type(error).__name__
@@ -117,6 +119,7 @@ class _Training:
         stop: StopSignal,
         prompts: list[str],
         settle: Callable[[], None],
+        reference: ReferenceModel | None,
     ) -> None:
         self.prepared = prepared
         self.folder = folder
@@ -127,9 +130,16 @@ class _Training:
         self.selection = prepared.selection
         self.total = prepared.plan.steps
         self.last_loss: float | None = None
+        config = prepared.run.config
+        self.order = Batches(
+            lengths_of(prepared.examples), config.batch_size, config.seed, config.batching
+        )
+        seen = self.order.seen(self.total)
+        self.references = References(prepared, reference, seen, reporter, stop)
 
     def carry_out(self, start: int, patches: ExitStack) -> RunResult:
         """Build, compare, train, save."""
+        self.references.by_another_model()
         built = together(
             lambda: build_model(
                 self.prepared.source,
@@ -189,13 +199,7 @@ class _Training:
         module, prepared_optimizer = accelerator.prepare(module, optimizer)
         self.trained = Trained(adapter, optimizer, schedule, loss)
         self.module = module
-        self.order = Batches(
-            lengths_of(self.prepared.examples),
-            run.config.batch_size,
-            run.config.seed,
-            run.config.batching,
-        )
-        self.eval_reference = self._reference(self.prepared.eval_examples, "eval_data_sha256")
+        self.references.by_the_policy(module, built.adapter, built.run.model_dir)
         self.loop = Loop(
             run=run,
             module=module,
@@ -205,7 +209,7 @@ class _Training:
             accelerator=accelerator,
             examples=self.prepared.examples,
             order=self.order,
-            reference=self._reference(self.prepared.examples, "data_sha256"),
+            reference=self.references.training,
             parameters=list(adapter.trainable.values()),
         )
         callbacks = [c for _, cs in self.selection.call_stack("callbacks", run=run) for c in cs]
@@ -221,43 +225,6 @@ class _Training:
                 total=self.total,
             )
         )
-
-    def _reference(self, examples: Sequence[Any], which: str) -> Reference | None:
-        if not self.prepared.loss.uses_reference or not examples:
-            return None
-        rows: Sequence[int] = range(len(examples))
-        if which == "data_sha256":
-            rows = self.order.seen(self.total)
-        return reference_for(
-            examples,
-            self._reference_facts(which, rows),
-            self.module,
-            rows=rows,
-            device=self.run.device,
-            micro_tokens=self.run.config.micro_tokens,
-            reporter=self.reporter,
-            stop=self.stop,
-        )
-
-    def _reference_facts(self, which: str, rows: Sequence[int]) -> dict[str, Any]:
-        """Everything that reference log-probs depend on."""
-        plan, source = self.prepared.plan, self.prepared.source
-        data = plan.data if which == "data_sha256" else plan.eval_data
-        hooks = ("load_model", "adapt_model", "attention", "configure_model", "patch_model")
-        names = {p.strategy for hook in hooks for p in self.selection.stack(hook)}
-        strategies = strategies_of(self.selection)
-        start = fingerprint(adapter_folder(source.run, self.adapter)) if source.run else None
-        return {
-            "data": data.sha256 if data else None,
-            "rows": list(rows) if data and len(rows) < data.examples else "all",
-            "model": self.folder.manifest["model"]["sha256"],
-            "start": start,
-            "dtype": self.run.dtype,
-            "device": self.run.device.split(":")[0],
-            "seed": self.run.config.seed,
-            "strategies": {name: strategies[name] for name in sorted(names)},
-            "versions": versions(),
-        }
 
     def _train(self, start: int) -> int:
         config = self.run.config
@@ -307,7 +274,7 @@ class _Training:
                 self.module,
                 self.prepared.loss,
                 self.prepared.eval_examples,
-                self.eval_reference,
+                self.references.held_out,
                 device=self.run.device,
                 micro_tokens=self.run.config.micro_tokens,
             )

@@ -31,6 +31,7 @@ def _idle(options: DpoOptions) -> Iterator[Problem]:
         )
 
     yield from unused("beta", lambda facts: facts.compares)
+    yield from unused("reference", lambda facts: facts.compares)
     yield from unused("label_smoothing", lambda facts: facts.smoothing)
     yield from unused("length_normalised", lambda facts: facts.compares and not facts.per_token)
     yield from unused("ld_alpha", lambda facts: facts.compares)
