@@ -56,9 +56,11 @@ class RichReporter:
         self._training: Any = None
         self._last: Mapping[str, Any] | None = None
         self._start, self._total, self._began = 0, 0, 0.0
+        self._headline: tuple[str, ...] = ()
 
     def plan(self, plan: Plan) -> None:
-        """The whole plan."""
+        """The whole plan; later lines show the metrics that it puts first."""
+        self._headline = plan.headline
         print_plan(self.console, plan)
 
     def note(self, text: str) -> None:
@@ -108,8 +110,10 @@ class RichReporter:
             self._line(Text("  ".join([f"step {step}/{self._total}", *self._words(record)])))
 
     def evaluation(self, record: Mapping[str, Any]) -> None:
-        """One line with every figure."""
-        figures = "  ".join(_figure(key, value) for key, value in record.items() if key != "step")
+        """One line with the loss and its headline; with every figure where there is none."""
+        first = [f"eval_{name}" for name in ("loss", *self._headline)] if self._headline else record
+        shown = [(key, record[key]) for key in first if key in record and key != "step"]
+        figures = "  ".join(_figure(key, value) for key, value in shown)
         self._line(Text(f"evaluation after step {record.get('step', 0)}  {figures}", style="cyan"))
 
     def samples(self, rows: list[dict[str, Any]]) -> None:
@@ -121,7 +125,8 @@ class RichReporter:
 
     def _words(self, record: Mapping[str, Any]) -> list[str]:
         words = [f"loss {record['loss']:.4f}"] if "loss" in record else []
-        words += [_figure(k, v) for k, v in record.items() if k not in _SHOWN_APART]
+        shown = self._headline or [name for name in record if name not in _SHOWN_APART]
+        words += [_figure(name, record[name]) for name in shown if name in record]
         if "learning_rate" in record:
             words.append(f"lr {record['learning_rate']:.2e}")
         if "tokens_per_second" in record:

@@ -134,7 +134,7 @@ def _kernel(answer: object) -> str:
 
 
 _LOSS_WORDS: Mapping[str, tuple[object, ...]] = {
-    "data": ("completion", "preference"),
+    "data": ("completion", "preference", "unpaired"),
     "scope": ("example", "step"),
     "needs": ("logps", "topk", "hidden"),
     "uses_reference": (True, False),
@@ -143,7 +143,7 @@ _LOSS_WORDS: Mapping[str, tuple[object, ...]] = {
 _LOSS_METHODS: Mapping[str, tuple[str, ...]] = {"topk": ("wanted",), "hidden": ("places",)}
 """What a loss must have besides, by what it needs."""
 
-_LOSS_MAY_HAVE = ("warnings",)
+_LOSS_MAY_HAVE = ("warnings", "data_problems")
 
 
 def _loss(answer: object) -> str:
@@ -159,7 +159,7 @@ def _loss(answer: object) -> str:
         if not any(value is word or (isinstance(value, str) and value == word) for word in words):
             known = " or ".join(map(str, words))
             return f"answered a loss whose {name} is {shown(value)}, not {known}"
-    methods += [name for name in _LOSS_MAY_HAVE if hasattr(answer, name)]
+    methods += [name for name in _LOSS_MAY_HAVE if getattr(answer, name, None) is not None]
     idle = [name for name in methods if not callable(getattr(answer, name))]
     return f"answered a loss whose {', '.join(idle)} cannot be called" if idle else ""
 

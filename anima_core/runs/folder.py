@@ -32,7 +32,7 @@ class RunFolder:
 
     def create(self, config: str, manifest: Mapping[str, Any]) -> None:
         """Start a run: everything in the folder is new."""
-        self.manifest = dict(manifest)
+        self.manifest = {**manifest, "warnings": []}
         if not self._writes:
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,9 @@ class RunFolder:
         if not self._writes:
             return
         old = self.read_manifest()
-        self.manifest = {**manifest, "created": old.get("created", manifest.get("created"))}
+        told = [w for w in old.get("warnings", []) if w["step"] <= step and step > 0]
+        kept = {"created": old.get("created", manifest.get("created")), "warnings": told}
+        self.manifest = {**manifest, **kept}
         for file in (self._metrics, self._samples):
             if file.is_file():
                 keep = [row for row in _rows(file) if row["step"] <= step and step > 0]
@@ -60,6 +62,16 @@ class RunFolder:
         if self._writes:
             text = json.dumps(self.manifest, indent=2) + "\n"
             write_whole(self.path / "manifest.json", text)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """What was warned of while the run went on: each with its ``step`` and its ``text``."""
+        told: list[dict[str, Any]] = self.manifest.get("warnings", [])
+        return told
+
+    def warn(self, step: int, text: str) -> None:
+        """Keep what was warned of after a step."""
+        self.mark("running", warnings=[*self.warnings, {"step": step, "text": text}])
 
     def metrics(self, record: Mapping[str, Any]) -> None:
         """Append a record to ``metrics.jsonl``."""

@@ -168,6 +168,7 @@ class Plan:
         learning_rate, learning_rate_reason: the peak, and where it comes from.
         memory: estimated bytes by component.
         problems: everything found; a run with a problem of level ``error`` does not start.
+        headline: the metrics that a person looks at first, as the loss says; empty for all.
     """
 
     model: str
@@ -183,6 +184,7 @@ class Plan:
     learning_rate_reason: str
     memory: Mapping[str, int]
     problems: tuple[Problem, ...]
+    headline: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Problem, ...]:

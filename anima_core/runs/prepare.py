@@ -104,6 +104,7 @@ class _Preparation:
         self.problems = [Problem("--config", note, level="note") for note in request.notes]
         self.notes: dict[str, str] = {}
         self.rate_reason = "asked for"
+        self.headline: tuple[str, ...] = ()
         self.config = self._with_learning_rate(config)
 
     def prepared(self) -> Prepared:
@@ -118,6 +119,7 @@ class _Preparation:
         run = self._context(device, precision)
         attention = self._try(lambda: self.selection.call("attention", run=run))
         loss = self._try(lambda: self.selection.call("loss", run=run))
+        self.headline = tuple(getattr(loss, "headline", ()))
         if attention is not None and loss is not None:
             self.notes["attention"] = attention.note
             self.problems += capability_problems(run, attention, loss)
@@ -343,6 +345,7 @@ class _Preparation:
             learning_rate_reason=self.rate_reason,
             memory=memory or {},
             problems=tuple(self.problems),
+            headline=self.headline,
         )
 
     def _slot_lines(self) -> list[SlotLine]:

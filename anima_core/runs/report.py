@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from anima_core.cache import write_whole
+from anima_core.runs.charts import chart
 from anima_core.runs.folder import RunFolder
+from anima_core.runs.held_out import PREFIX, Change, changes
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid
 #ddd;text-align:left;vertical-align:top}th{font-weight:600}h1{font-size:1.5rem}h2{font-size:1.1rem;
-margin-top:2rem}svg{width:100%;height:auto}.muted{color:#777}
+margin-top:2rem}svg{width:100%;height:auto}.muted{color:#777}figure{margin:0}figcaption{font-weight:
+600;font-size:13px}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));
+gap:1rem 1.5rem}
 """
+
+_APART = frozenset(
+    {
+        "step",
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "examples",
+        "tokens",
+        "tokens_per_second",
+        "memory_bytes",
+        "seconds",
+        "skipped",
+    }
+)
+"""What of a step's record is no metric of the loss's own."""
 
 
 def write_report(folder: RunFolder) -> None:
@@ -22,6 +43,8 @@ def write_report(folder: RunFolder) -> None:
     manifest, rows = folder.manifest, folder.read_metrics()
     steps = [row for row in rows if "loss" in row]
     evaluations = [row for row in rows if "eval_loss" in row]
+    headline = manifest["plan"].get("headline", ())
+    before_after = changes(rows, ())
     subtitle = (
         f"{manifest['model']['given']} · {manifest['state']} · {len(steps)} steps · "
         f"{manifest['created']}"
@@ -39,8 +62,10 @@ def write_report(folder: RunFolder) -> None:
         ),
         "<h2>Data</h2>",
         _pairs(manifest["plan"]["data"] or {}),
-        "<h2>Loss</h2>",
-        _curve([(row["step"], row["loss"]) for row in steps]),
+        _warnings(manifest),
+        f"<h2>Held-out data, before and after</h2>{_changes(before_after)}" if before_after else "",
+        "<h2>By step</h2>",
+        _charts(steps, evaluations, headline),
         "<h2>Evaluations</h2>" if evaluations else "",
         _records(evaluations),
         "<h2>Sample answers</h2>" if folder.read_samples() else "",
@@ -84,31 +109,48 @@ def _samples(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(("prompt", *(f"after step {s}" for s in steps)), table)
 
 
-def _curve(points: Sequence[tuple[int, float]]) -> str:
-    """The loss by step as an inline drawing."""
-    if len(points) < 2:
-        return _table(("step", "loss"), points)
-    width, height, left, low = 800, 240, 60, 24
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    top, bottom = max(ys), min(ys)
-    spread = (top - bottom) or 1.0
+def _charts(
+    steps: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
+    headline: Sequence[str],
+) -> str:
+    """A drawing for the loss, one for each of its metrics, and one for the gradient's norm.
 
-    def place(step: int, loss: float) -> str:
-        x = left + (width - left - 10) * (step - xs[0]) / (xs[-1] - xs[0])
-        y = 10 + (height - 10 - low) * (top - loss) / spread
-        return f"{x:.1f},{y:.1f}"
+    Metrics whose names begin with one word (``rewards_chosen``, ``rewards_rejected``) share one.
+    """
+    named = list(dict.fromkeys(name for row in steps for name in row if name not in _APART))
+    named.sort(key=lambda name: headline.index(name) if name in headline else len(headline))
+    groups: dict[str, list[str]] = {"loss": ["loss"]}
+    for name in [*named, "grad_norm"]:
+        groups.setdefault(name.split("_")[0] if name in named else name, []).append(name)
+    drawn = []
+    for title, names in groups.items():
+        lines = {name: _points(steps, name) for name in names}
+        lines = {name: points for name, points in lines.items() if points}
+        dots = {name: _points(evaluations, PREFIX + name) for name in lines}
+        if lines:
+            drawn.append(chart(title if len(lines) > 1 else next(iter(lines)), lines, dots))
+    return f"<div class='charts'>{''.join(drawn)}</div>"
 
-    line = " ".join(place(*point) for point in points)
-    labels = (
-        f"<text x='0' y='16' font-size='12'>{top:.3f}</text>"
-        f"<text x='0' y='{height - low}' font-size='12'>{bottom:.3f}</text>"
-        f"<text x='{left}' y='{height - 4}' font-size='12'>step {xs[0]}</text>"
-        f"<text x='{width - 80}' y='{height - 4}' font-size='12'>step {xs[-1]}</text>"
-    )
-    return (
-        f"<svg viewBox='0 0 {width} {height}' role='img' aria-label='loss by step'>{labels}"
-        f"<polyline fill='none' stroke='#2563eb' stroke-width='1.5' points='{line}'/></svg>"
-    )
+
+def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    values = ((row["step"], row.get(name)) for row in rows)
+    return [(s, v) for s, v in values if isinstance(v, int | float) and math.isfinite(v)]
+
+
+def _changes(found: Sequence[Change]) -> str:
+    return _table(("metric", "before", "after"), found)
+
+
+def _warnings(manifest: Mapping[str, Any]) -> str:
+    """What the plan warned of, and what the loss did as the run went on."""
+    rows = [
+        ("plan", ": ".join(part for part in (p["where"], p["what"]) if part), p["fix"])
+        for p in manifest["plan"]["problems"]
+        if p["level"] == "warning"
+    ]
+    rows += [(f"step {w['step']}", w["text"], "") for w in manifest.get("warnings", [])]
+    return f"<h2>Warnings</h2>{_table(('when', 'what', 'what to do'), rows)}" if rows else ""
 
 
 def _text(value: Any) -> str:

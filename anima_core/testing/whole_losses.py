@@ -18,6 +18,7 @@ from anima_core.testing.losses import (
     prepared,
     wanted,
 )
+from anima_core.testing.watching import check_watching
 from anima_core.testing.weighed import check_token_weights
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from anima_core.contracts import Loss
 
 _WORDS = {
-    "data": ("completion", "preference"),
+    "data": ("completion", "preference", "unpaired"),
     "scope": ("example", "step"),
     "needs": ("logps", "topk"),
     "uses_reference": (True, False),
@@ -53,6 +54,8 @@ def check_loss(
     5. A `state_dict` comes with a `load_state_dict` that takes it.
     6. Where it says `weighs_tokens`, that a weight of all tokens of an example is a weight of the
        example, and that weights within an example tell its tokens apart.
+    7. `headline`, where it has one, names its metrics, and `warnings` is a pure function of the
+       records that it is shown (`check_watching`).
 
     Args:
         loss: the loss; copies of it are called.
@@ -66,8 +69,12 @@ def check_loss(
     for name, words in _WORDS.items():
         found: Any = getattr(loss, name, None)
         assert found in words, f"`{name}` is {found!r}, none of {', '.join(map(repr, words))}"
+    others = getattr(loss, "mismatched", False)
+    assert others in (True, False), f"`mismatched` is {others!r}, neither True nor False"
+    assert loss.data == "unpaired" or not others, "`mismatched` is for unpaired answers"
     if examples is None:
-        examples = random_examples(loss.data, 6, seed=seed + 3, vocab=vocab, weighted=True)
+        kind, more = loss.data, {"weighted": True, "mismatched": bool(others)}
+        examples = random_examples(kind, 6, seed=seed + 3, vocab=vocab, **more)
     batch = batch_of(examples)
     if loss.needs == "topk":
         _check_wanted(loss, batch, vocab)
@@ -78,6 +85,7 @@ def check_loss(
         check_micro_batch_invariance(loss, examples, seed=seed)
     _check_dtypes(loss, batch, seed)
     _check_state(loss)
+    check_watching(loss, batch, seed=seed)
     weighs = getattr(loss, "weighs_tokens", False)
     assert weighs in (True, False), f"`weighs_tokens` is {weighs!r}, neither True nor False"
     if weighs and loss.data == "completion":

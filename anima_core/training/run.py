@@ -19,6 +19,7 @@ from anima_core.errors import DivergedError, InterruptedRunError, UsageError
 from anima_core.model.folder import model_folder
 from anima_core.registry.attribution import attributed
 from anima_core.runs.folder import RunFolder, State, check_output, replaced
+from anima_core.runs.held_out import changes, told
 from anima_core.runs.manifest import now
 from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
@@ -39,6 +40,7 @@ from anima_core.training.references import References
 from anima_core.training.samples import take_samples
 from anima_core.training.signals import StopSignal, stop_signals
 from anima_core.training.talk import exchange, first_here, from_main, together
+from anima_core.training.watcher import Watcher
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class _Training:
         self.selection = prepared.selection
         self.total = prepared.plan.steps
         self.last_loss: float | None = None
+        loss = str(prepared.selection.providers["loss"])
+        self.watcher = Watcher(prepared.loss, loss, folder, reporter)
         config = prepared.run.config
         self.order = Batches(
             lengths_of(prepared.examples), config.batch_size, config.seed, config.batching
@@ -165,6 +169,7 @@ class _Training:
         steps = self._train(start)
         self._watch_end(steps)
         from_main(self._save_result)
+        self._tell_changes()
         return RunResult(self.folder.path, steps, self.last_loss)
 
     def _set_up(self, built: Built) -> None:
@@ -236,6 +241,7 @@ class _Training:
             self.last_loss = record["loss"]
             self.folder.metrics(record)
             self.reporter.step(record)
+            self.watcher.see(record)
             self.events.step_end(record, step / per_epoch)
             if config.eval_every and step % config.eval_every == 0 and step < self.total:
                 self._watch(step)
@@ -280,6 +286,7 @@ class _Training:
             )
             self.folder.metrics(record)
             self.reporter.evaluation(record)
+            self.watcher.see(record)
             self.events.evaluated(record)
         if self.prompts:
             from_main(lambda: self._sample(step))
@@ -306,6 +313,11 @@ class _Training:
 
         if not from_main(watched):
             self._watch(steps)
+
+    def _tell_changes(self) -> None:
+        """Say what training made of the held-out data."""
+        if found := changes(self.folder.read_metrics(), self.prepared.plan.headline):
+            self.reporter.note(told(found))
 
     def _save_result(self) -> None:
         """Write what was trained, with tokenizer and template, whole or not at all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -163,3 +164,20 @@ def test_durations(seconds, text):
 )
 def test_sizes(count, text):
     assert size(count) == text
+
+
+def test_the_metrics_that_the_loss_puts_first_are_shown_alone_and_in_its_order(plan):
+    headed = replace(plan, headline=("margin", "accuracy"))
+    record = RECORD | {"kl": 0.5, "margin": 1.5}
+
+    def run(console):
+        reporter = RichReporter(console)
+        reporter.plan(headed)
+        with reporter.training(0, 2):
+            reporter.step(record)
+        reporter.evaluation({"step": 2, "eval_kl": 1, "eval_accuracy": 0.5, "eval_loss": 2.0})
+
+    text = shown(run)
+
+    assert "loss 1.2500 margin 1.5 accuracy 0.75 lr" in text
+    assert "evaluation after step 2 eval_loss 2 eval_accuracy 0.5\n" in text

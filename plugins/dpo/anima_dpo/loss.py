@@ -46,12 +46,14 @@ class DpoLoss(Loss):
     scope: Literal["example", "step"] = "example"
     uses_reference: bool = True
     reference_model: str | None = None
-    headline = ("accuracy", "margin", "kl")
+    headline: tuple[str, ...] = ()
 
     def __init__(self, options: DpoOptions | None = None) -> None:
         self.options = options or DpoOptions()
         facts = [FACTS[name] for name in self.options.loss]
         self.uses_reference = any(fact.compares for fact in facts)
+        if self.uses_reference:
+            self.headline = ("accuracy", "margin", "kl")
         if self.uses_reference:
             self.reference_model = self.options.reference
         if any(fact.sorts for fact in facts):
