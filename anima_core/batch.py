@@ -80,6 +80,8 @@ class EncodedExample:
         file: the file it came from.
         line: the line (or 1-based record number) it came from.
         group: a number that examples which ask the same share; they are held out together.
+        margin: by how much the better answer of a pair is the better one, as the data says;
+            finite and >= 0, 0 where it says nothing.
     """
 
     segments: tuple[TokenSegment, ...]
@@ -87,6 +89,7 @@ class EncodedExample:
     file: str = ""
     line: int = 0
     group: int = 0
+    margin: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -122,6 +125,8 @@ class Batch:
         weights: weight of each example, ``[E]`` float32.
         target_weights: weight of each supervised token, ``[S]`` float32: that of its example times
             that of its message.
+        margins: by how much the better answer of each pair is the better one, ``[E]`` float32; 0
+            where the data says nothing.
         sources: for each supervised token, the index of the token whose hidden state predicts
             it, ``[S]`` int64: the token before it, or its parent's last.
         layout: the segments' boundaries and parents.
@@ -136,6 +141,7 @@ class Batch:
     supervised: torch.Tensor
     weights: torch.Tensor
     target_weights: torch.Tensor
+    margins: torch.Tensor
     sources: torch.Tensor
     layout: tuple[Segment, ...]
     rows: tuple[int, ...]

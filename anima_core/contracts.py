@@ -136,6 +136,9 @@ class Loss(Protocol):
     A loss may declare ``weighs_tokens = True``: it counts each target by ``batch.target_weights``,
     so that messages of one example may weigh differently. Without it, data whose messages have
     weights other than 0 and 1 is refused before anything loads.
+
+    A loss of pairs may declare ``reads_margins = True``: it looks at ``batch.margins``, by how much
+    the data says that an answer is the better one. Without it, the plan notes that data has some.
     """
 
     @property

@@ -55,11 +55,13 @@ class _Columns:
         self.sources: list[int] = []
         self.weights: list[float] = []
         self.target_weights: list[float] = []
+        self.margins: list[float] = []
         self.layout: list[Segment] = []
 
     def add(self, number: int, example: EncodedExample) -> None:
         first = len(self.layout)
         self.weights.append(example.weight)
+        self.margins.append(example.margin)
         for index, segment in enumerate(example.segments):
             start, size = len(self.ids), len(segment.ids)
             if not size:
@@ -106,6 +108,7 @@ class _Columns:
             supervised=torch.tensor(self.supervised, dtype=torch.bool),
             weights=torch.tensor(self.weights, dtype=torch.float32),
             target_weights=torch.tensor(self.target_weights, dtype=torch.float32),
+            margins=torch.tensor(self.margins, dtype=torch.float32),
             sources=integers(self.sources),
             layout=tuple(self.layout),
             rows=rows,

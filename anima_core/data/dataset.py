@@ -209,6 +209,7 @@ def _summary(
         bad_records=tuple(tally.faults.listed()),
         bad_kinds=dict(tally.faults.kinds),
         weighted=tally.weighted,
+        margined=tally.margined,
         special_text=tally.special.records,
         special_texts=dict(tally.special.texts),
         special_places=tally.special.places(),

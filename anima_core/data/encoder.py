@@ -105,6 +105,7 @@ class Encoder:
             tally.short += len(encoded) - len(enough)
             kept += self._fitting(enough, tally)
         tally.weighted += sum(any(s.weights for s in e.segments) for e in kept)
+        tally.margined += sum(e.margin > 0 for e in kept)
         return Encoded(kept, tally)
 
     def examples(self, records: Sequence[Record], tally: Tally) -> list[Example]:
@@ -139,7 +140,8 @@ class Encoder:
                 tally.formats[example.format] -= 1
             elif _teaches(segments):
                 place = (example.file, example.line, group_of(example))
-                made.append((example, EncodedExample(segments, example.weight, *place)))
+                own = EncodedExample(segments, example.weight, *place, margin=example.margin)
+                made.append((example, own))
             else:
                 tally.unsupervised += 1
         return made

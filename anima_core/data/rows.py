@@ -6,6 +6,7 @@
 | segments | for each of them: size, role, parent, and whether its tokens have weights |
 | weights | weights of the tokens of those that have some |
 | weight, file, line, group | as the example's; `file` is an index into a list of names |
+| margin | as the example's |
 | tokens … ends | what is known of it without a look at its tokens (see `store.Columns`) |
 """
 
@@ -71,6 +72,7 @@ def schema() -> Any:
             ("digest", pa.binary(HASH)),
             ("answer", pa.binary(HASH)),
             ("ends", pa.bool_()),
+            ("margin", pa.float64()),
         ]
     )
 
@@ -100,8 +102,10 @@ def pack(examples: Sequence[EncodedExample], special: Collection[int] = ()) -> P
         "weighted": np.array([bool(s.weights) for s in segments], np.bool_),
     }
     row_weights = np.array([example.weight for example in examples], np.float64)
+    # Data without a margin has the hashes that it would have if there were no margins.
+    numbers = [(e.weight, e.margin) if e.margin else (e.weight,) for e in examples]
     hashes = [
-        _hashes(row, row_weights[row], per_row, tokens, weighted, each, ids, mask, weights)
+        _hashes(row, numbers[row], per_row, tokens, weighted, each, ids, mask, weights)
         for row in range(len(examples))
     ]
     struct = pa.StructArray.from_arrays(
@@ -123,6 +127,7 @@ def pack(examples: Sequence[EncodedExample], special: Collection[int] = ()) -> P
         pa.array([digest for digest, _ in hashes], pa.binary(HASH)),
         pa.array([answer for _, answer in hashes], pa.binary(HASH)),
         pa.array(_summed(_open_ends(ids, mask, sizes, special), tokens) == 0),
+        pa.array([example.margin for example in examples], pa.float64()),
     ]
     return Packed(pa.RecordBatch.from_arrays(columns, schema=schema()), tuple(names))
 
@@ -167,7 +172,7 @@ def _open_ends(
 
 def _hashes(
     row: int,
-    weight: float,
+    numbers: tuple[float, ...],
     segments: _Offsets,
     tokens: _Offsets,
     weighted: _Offsets,
@@ -178,7 +183,7 @@ def _hashes(
 ) -> tuple[bytes, bytes]:
     """A hash of all that training sees of a row, and one of its targets; the same everywhere."""
     own, learnt = ids[tokens.slice(row)], mask[tokens.slice(row)]
-    parts = [np.array([weight], "<f8"), *(c[segments.slice(row)] for c in each.values())]
+    parts = [np.array(numbers, "<f8"), *(c[segments.slice(row)] for c in each.values())]
     parts += [own, learnt, weights[weighted.slice(row)]]
     whole = hashlib.blake2b(digest_size=HASH)
     for part in parts:
@@ -222,4 +227,5 @@ class Unpacker:
             made.append(TokenSegment(ids[at:end], mask[at:end], role, segment["parent"], own))
             at, weighted = end, weighted + len(own)
         weight, file, line, group = (self._batch.column(i)[row].as_py() for i in range(4, 8))
-        return EncodedExample(tuple(made), weight, self._files[file], line, group)
+        margin = self._batch.column("margin")[row].as_py()
+        return EncodedExample(tuple(made), weight, self._files[file], line, group, margin)

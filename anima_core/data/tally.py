@@ -28,6 +28,7 @@ class Tally:
         short: examples left out since they are shorter than ``--min-length``.
         lengths: how the others stand to the limit.
         weighted: examples within the limit whose messages have weights other than 0 and 1.
+        margined: examples within the limit that say by how much an answer is the better one.
         special: the text of special tokens in what records say.
     """
 
@@ -42,6 +43,7 @@ class Tally:
     short: int = 0
     lengths: Lengths = field(default_factory=Lengths)
     weighted: int = 0
+    margined: int = 0
     special: Met = field(default_factory=Met)
 
     def merge(self, later: Tally) -> None:
@@ -57,4 +59,5 @@ class Tally:
         self.short += later.short
         self.lengths.merge(later.lengths)
         self.weighted += later.weighted
+        self.margined += later.margined
         self.special.merge(later.special)

@@ -29,7 +29,7 @@ def capability_problems(run: RunContext, attention: Attention, loss: Loss) -> li
 
     if not attention.segments:
         lacks("segments, which every batch is made of")
-    if loss.data == "preference" and not attention.shared_prefix:
+    if loss.data != "completion" and not attention.shared_prefix:
         lacks("a prompt shared by two answers")
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True) and not attention.sliding_window:
@@ -98,6 +98,18 @@ def weight_problems(selection: Selection, loss: Loss, data: DataSummary) -> list
             exit_code=DataError.exit_code,
         )
     ]
+
+
+def margin_notes(selection: Selection, loss: Loss, data: DataSummary) -> list[Problem]:
+    """Pairs that say by how much an answer is the better one, beside a loss that does not look."""
+    if not data.margined or getattr(loss, "reads_margins", False):
+        return []
+    asking = selection.providers["loss"]
+    what = (
+        f"{data.margined:,} record{'s have' if data.margined > 1 else ' has'} a 'margin', which "
+        f"{asking} does not look at"
+    )
+    return [Problem("data", what, level="note")]
 
 
 def _process_problems(loss: Loss) -> list[Problem]:

@@ -93,6 +93,7 @@ class DataSummary:
         bad_records: the first of those, where and why, and how many more there are.
         bad_kinds: how many there are of each kind of fault.
         weighted: examples whose messages have weights other than 0 and 1.
+        margined: pairs that say by how much an answer is the better one.
         special_text: records that hold the text of special tokens.
         special_texts: how many hold that of each.
         special_places: the first of them.
@@ -132,6 +133,7 @@ class DataSummary:
     bad_records: tuple[str, ...] = ()
     bad_kinds: Mapping[str, int] = field(default_factory=dict)
     weighted: int = 0
+    margined: int = 0
     special_text: int = 0
     special_texts: Mapping[str, int] = field(default_factory=dict)
     special_places: tuple[str, ...] = ()

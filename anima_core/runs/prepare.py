@@ -23,6 +23,7 @@ from anima_core.registry.selection import Selection
 from anima_core.runs.capabilities import (
     capability_problems,
     kernel_problems,
+    margin_notes,
     weight_problems,
     window_of,
     window_problems,
@@ -140,6 +141,7 @@ class _Preparation:
         for summary in (data, eval_data):
             if loss is not None and summary is not None:
                 self.problems += weight_problems(self.selection, loss, summary)
+                self.problems += margin_notes(self.selection, loss, summary)
         if loss is not None:
             self._look_at_reference(run, loss, (data, eval_data))
         return Prepared(

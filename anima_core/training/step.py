@@ -241,6 +241,12 @@ def _linear(
     return torch.stack(parts).sum() if parts else 0.0
 
 
+_AS_THEY_ARE = (
+    "ids", "positions", "role", "supervised", "weights", "target_weights", "margins",
+)  # fmt: skip
+"""Columns of a batch that hold no index."""
+
+
 def join(batches: Sequence[Batch]) -> Batch:
     """Several micro-batches as one batch, in order."""
     from anima_core.batch import Batch, Segment
@@ -254,7 +260,7 @@ def join(batches: Sequence[Batch]) -> Batch:
         columns["example"].append(batch.example + len(rows))
         columns["segment"].append(batch.segment + first)
         columns["sources"].append(batch.sources + tokens)
-        for name in ("ids", "positions", "role", "supervised", "weights", "target_weights"):
+        for name in _AS_THEY_ARE:
             columns[name].append(getattr(batch, name))
         layout += [
             Segment(s.start + tokens, s.stop + tokens, s.parent + first if s.parent >= 0 else -1)

@@ -44,6 +44,7 @@ EXAMPLE = st.builds(
     st.sampled_from(["a.jsonl", "b.jsonl", "ü.jsonl"]),
     st.integers(0, 2**40),
     st.integers(0, 2**64 - 1),
+    st.sampled_from([0.0, 0.25, 3.0]),
 )
 
 

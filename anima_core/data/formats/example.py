@@ -23,6 +23,7 @@ class Example:
         chosen, rejected: preference only: what follows the prompt, from an assistant's message
             to an assistant's message (one message, as a rule).
         weight: its weight in the loss.
+        margin: preference only: by how much the chosen answer is the better one, 0 or more.
         file, line: where it came from.
         text: instead of messages: plain text, all of which is learnt.
         tools: what the assistant may call, as the chat template is given it.
@@ -41,6 +42,7 @@ class Example:
     tools: tuple[Mapping[str, Any], ...] = ()
     label: bool | None = None
     remarks: tuple[str, ...] = ()
+    margin: float = 0.0
 
 
 class Parts(NamedTuple):

@@ -19,6 +19,8 @@ Fits = Callable[[Mapping[str, Any]], bool]
 
 EVERYWHERE = ("weight",)
 """Fields that every format reads."""
+OF_A_PAIR = ("margin",)
+"""Fields that every format of a preference reads besides."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Format:
         kind: what may be learnt from it.
         shape: its fields, as an error tells of them.
         needs: fields without which it cannot be read.
-        reads: every other field that it looks at, besides `EVERYWHERE`.
+        reads: every other field that it looks at, besides `EVERYWHERE` and `OF_A_PAIR`.
         read: reads a record.
         also: what else a record must be like to be taken for it.
         instead: other fields that hold the same, in a record for which the format is named.
@@ -57,7 +59,8 @@ class Format:
     @cached_property
     def fields(self) -> frozenset[str]:
         """Every field that it looks at."""
-        return frozenset((*self.needs, *self.instead, *self.reads, *EVERYWHERE))
+        pair = OF_A_PAIR if self.kind == "preference" else ()
+        return frozenset((*self.needs, *self.instead, *self.reads, *EVERYWHERE, *pair))
 
 
 def _judged(fields: Mapping[str, Any]) -> bool:

@@ -65,6 +65,7 @@ def to_example(record: Record, kind: Kind, known: Format | None = None) -> Examp
         tools=tools,
         label=found.label,
         remarks=found.remarks,
+        margin=parts.margin(record) if known.kind == "preference" else 0.0,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anima_core.contracts import Record
@@ -102,16 +102,26 @@ def verdict(fields: Mapping[str, Any]) -> bool | None:
 
 def weight(record: Record) -> float:
     """The record's weight in the loss; 1 where it has none."""
-    value = record.fields.get("weight")
+    return _number(record, "weight", 1.0, "a number above 0", lambda number: number > 0)
+
+
+def margin(record: Record) -> float:
+    """By how much the chosen answer of a pair is the better one; 0 where nothing is said."""
+    return _number(record, "margin", 0.0, "a number of 0 or more", lambda number: number >= 0)
+
+
+def _number(
+    record: Record, field: str, without: float, expected: str, fits: Callable[[float], bool]
+) -> float:
+    value = record.fields.get(field)
     if value is None or value == "":
-        return 1.0
-    expected = "a number above 0"
+        return without
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise bad_field(record, "weight", shown(value), expected)
+        raise bad_field(record, field, shown(value), expected)
     try:
         number = float(value)  # a table's cell is text
     except (ValueError, OverflowError):
-        raise bad_field(record, "weight", shown(value), expected) from None
-    if not (number > 0 and math.isfinite(number)):
-        raise bad_field(record, "weight", shown(value), expected)
+        raise bad_field(record, field, shown(value), expected) from None
+    if not (fits(number) and math.isfinite(number)):
+        raise bad_field(record, field, shown(value), expected)
     return number

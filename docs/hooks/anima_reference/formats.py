@@ -26,7 +26,9 @@ cannot be used is refused together with all the others, each with its file and l
 
 Every record may have a `weight` above 0: how much its example counts in the loss. So may each
 message of the assistant: its tokens count by its weight times the record's, 0 or `"train": false`
-leaves it out. A loss that counts all tokens of an example alike is refused such data.
+leaves it out. A loss that counts all tokens of an example alike is refused such data. A pair of
+answers may have a `margin` of 0 or more: by how much the chosen one is better, for losses that
+look at it (`--reward`).
 
 What is learnt of a dialogue is found by rendering it with the chat template up to each answer. A
 template that marks its answers with `{{% generation %}}` must agree, and says where they are where
