@@ -5,8 +5,8 @@ or the noise of small batches, give no alarm:
 
 - **Accuracy at chance.** Of the last pairs after the warm-up, no more than half are told apart (a
   binomial test at 5%), of so many that an accuracy of 0.6 would have shown 999 times in 1,000.
-- **Both answers fall.** The chosen answers are less than half as likely as under the reference, so
-  are the rejected ones, and both go on falling.
+- **Both answers fall.** The chosen answers are less than half as likely as under the reference (or,
+  where there is none, as some steps before), so are the rejected ones, and both go on falling.
 - **The margin explodes.** It stands above ln 999: taken as the Bradley-Terry model that it is, the
   model is surer than 999 to 1, where people who judge the same pairs agree three times of four
   (Ouyang et al. 2022, arXiv:2203.02155, §3.4).
@@ -115,20 +115,22 @@ def _at_chance(steps: History) -> Iterator[str]:
 
 
 def _falling(steps: History, watched: Watched) -> Iterator[str]:
-    if watched.nat is None:
-        return
-    names = ("rewards_chosen", "rewards_rejected")
+    what = "rewards" if watched.nat is not None else "logps"
+    names = (f"{what}_chosen", f"{what}_rejected")
     last = [r for r in steps if all(name in r for name in names)][-TREND:]
     if len(last) < STEPS:
         return
-    floor = -watched.nat * math.log(2)
     for name in names:
         values = [r[name] for r in last]
-        if not (surely_below(values, floor, LEVEL) and surely_falls(values, LEVEL)):
+        if watched.nat is None:  # the first steps that are looked at stand for the reference
+            looked_at, floor = values[-RECENT:], fmean(values[:RECENT]) - math.log(2)
+        else:
+            looked_at, floor = values, -watched.nat * math.log(2)
+        if not (surely_below(looked_at, floor, LEVEL) and surely_falls(values, LEVEL)):
             return
     chosen, rejected = (fmean(r[name] for r in last[-RECENT:]) for name in names)
     yield (
-        f"both answers of the pairs become less likely (rewards {chosen:.2f} and {rejected:.2f}, "
+        f"both answers of the pairs become less likely ({what} {chosen:.2f} and {rejected:.2f}, "
         "and falling): what they lose goes to answers that are in no pair (likelihood "
         "displacement, Razin et al. 2024, arXiv:2410.08847). If sample answers get worse, "
         f"{watched.against_fall}."

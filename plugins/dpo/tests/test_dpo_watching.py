@@ -10,7 +10,7 @@ import pytest
 from anima_dpo.loss import DpoLoss
 from anima_dpo.options import DpoOptions
 from anima_dpo.significance import above_chance, pairs_needed, surely_above, surely_falls
-from anima_dpo.watching import PAIRS, RECENT, STEPS
+from anima_dpo.watching import PAIRS, RECENT, STEPS, Watched, pair_warnings
 
 Records = list[dict[str, float]]
 
@@ -187,3 +187,16 @@ def test_the_tests_keep_to_their_level(count):
         sum(surely_falls(values, 0.01) for values in noise),
     ):
         assert 0.005 * trials <= found <= 0.016 * trials
+
+
+@pytest.mark.parametrize(("fall", "wanted"), [(20.0, True), (-20.0, False), (0.0, False)])
+def test_without_a_reference_log_probs_are_compared_with_those_before(fall, wanted):
+    draw = random.Random(8)
+    records = healthy(draw)
+    for record in records:
+        done = record["step"] / STEP_COUNT
+        for name, start in (("logps_chosen", -60.0), ("logps_rejected", -50.0)):
+            record[name] = draw.gauss(start - fall * done, 8 / math.sqrt(BATCH))
+        del record["rewards_chosen"], record["rewards_rejected"]
+    texts = pair_warnings(records, Watched())
+    assert any("displacement" in text for text in texts) == wanted
