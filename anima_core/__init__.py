@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from anima_core.model.beside import check_same_vocabulary, check_window, frozen_bytes
     from anima_core.model.frozen import FrozenModel, load_frozen
     from anima_core.problems import Finding, Problem
+    from anima_core.runs.plan import DataSummary
     from anima_core.strategy import NoOptions, Options, Strategy
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Attention",
     "Batch",
     "DataError",
+    "DataSummary",
     "DivergedError",
     "EncodedExample",
     "Finding",
@@ -102,6 +104,7 @@ _MODULES = {
     "model.beside": ("check_same_vocabulary", "check_window", "frozen_bytes"),
     "model.frozen": ("FrozenModel", "load_frozen"),
     "problems": ("Finding", "Problem"),
+    "runs.plan": ("DataSummary",),
     "strategy": ("NoOptions", "Options", "Strategy"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 
 class Role(IntEnum):
-    """What a segment is to its example."""
+    """What a segment is to its example.
+
+    An example of unpaired feedback has one answer: CHOSEN where it is a good one, REJECTED where
+    it is not. MISMATCHED is the answer of another example, to another prompt.
+    """
 
     PROMPT = 0
     COMPLETION = 1
     CHOSEN = 2
     REJECTED = 3
+    MISMATCHED = 4
 
 
 class Segment(NamedTuple):

@@ -113,7 +113,9 @@ class Loss(Protocol):
     """What is done with the log-probabilities.
 
     Attributes:
-        data: the examples it wants: ``"completion"`` or ``"preference"``.
+        data: the examples it wants: ``"completion"``; ``"preference"``, a prompt with two
+            answers; or ``"unpaired"``, a prompt with one answer of `Role` CHOSEN or REJECTED, as
+            the data says that it is a good or a bad one.
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too.
         needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
@@ -133,6 +135,13 @@ class Loss(Protocol):
     first. The progress line then shows these alone (all stand in ``metrics.jsonl``), and the
     report draws them. It may also offer `Watching.warnings`.
 
+    A loss of unpaired answers may declare ``mismatched = True``: a second answer continues each
+    prompt then, that of another example (`Role` MISMATCHED), whose tokens are targets too. It is
+    fixed by the data; an example may lack it where none fits the limit.
+
+    A loss may offer ``data_problems(data: DataSummary) -> Sequence[Problem]``, called before
+    anything loads with what is known of the data that is trained on.
+
     A loss may declare ``weighs_tokens = True``: it counts each target by ``batch.target_weights``,
     so that messages of one example may weigh differently. Without it, data whose messages have
     weights other than 0 and 1 is refused before anything loads.
@@ -142,7 +151,7 @@ class Loss(Protocol):
     """
 
     @property
-    def data(self) -> Literal["completion", "preference"]: ...  # noqa: D102
+    def data(self) -> Literal["completion", "preference", "unpaired"]: ...  # noqa: D102
     @property
     def scope(self) -> Literal["example", "step"]: ...  # noqa: D102
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anima_core.batch import Role
 from anima_core.contracts import Record
 from anima_core.data import token_cache
 from anima_core.data.audit.brief import brief
@@ -15,6 +16,7 @@ from anima_core.data.encoder import Encoder
 from anima_core.data.formats import Kind
 from anima_core.data.handling import Handling
 from anima_core.data.intake import Intake, Source, Taken
+from anima_core.data.mismatched import mismatched
 from anima_core.data.mixture import Mixed, Mixture, mixture_of
 from anima_core.data.selection import drawn, drawn_mixture, hold_out
 from anima_core.data.store import Examples
@@ -189,7 +191,7 @@ def _summary(
     return DataSummary(
         sources=tuple(names),
         kind=kind,
-        **counts(examples),
+        **counts(examples, kind),
         limit=limit,
         overlong=tally.lengths.overlong,
         dropped=tally.lengths.dropped,
@@ -251,15 +253,24 @@ def parted(
         DataError: they all have one prompt (see `hold_out`).
     """
     train, held = hold_out(examples, fraction, seed)
+    kind = summary.kind
     rest = DataSummary(
-        sources=summary.sources, kind=summary.kind, limit=summary.limit, **counts(held)
+        sources=summary.sources, kind=kind, limit=summary.limit, **counts(held, kind)
     )
-    return (train, replace(summary, **counts(train))), (held, rest)
+    return (train, replace(summary, **counts(train, kind))), (held, rest)
 
 
-def counts(examples: Examples) -> dict[str, Any]:
+def with_mismatched(examples: Examples, summary: DataSummary) -> tuple[Examples, DataSummary]:
+    """Unpaired feedback, with another example's answer behind each prompt, and its summary."""
+    both = mismatched(examples, summary.limit)
+    found = counts(both, summary.kind) | {"copies": summary.copies}
+    return both, replace(summary, **found, unmatched=both.without)
+
+
+def counts(examples: Examples, kind: str) -> dict[str, Any]:
     """What a summary says of the examples themselves."""
     columns = examples.columns
+    good = int((columns.verdict == Role.CHOSEN).sum()) if kind == "unpaired" else 0
     return {
         "examples": len(examples),
         "tokens": int(columns.tokens.sum(dtype=np.int64)),
@@ -267,6 +278,8 @@ def counts(examples: Examples) -> dict[str, Any]:
         "longest": int(columns.longest.max()),
         "sha256": examples.fingerprint(),
         **brief(columns),
+        "good_answers": good,
+        "bad_answers": len(examples) - good if kind == "unpaired" else 0,
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from anima_core.batch import EncodedExample, TokenSegment
 from anima_core.contracts import Record
 from anima_core.data.chat import Renderer
-from anima_core.data.formats import Example, Format, Kind, fields_of, named, to_example
+from anima_core.data.formats import Example, Format, Kind, fields_of, named, to_examples
 from anima_core.data.handling import Handling
 from anima_core.data.limits import Limits
 from anima_core.data.overlong import fit
@@ -129,7 +129,7 @@ class Encoder:
         Raises:
             SetupError: the tokenizer cannot be used.
         """
-        tally.formats.update(example.format for example in examples)
+        tally.formats.update(example.format for example in examples if not example.part)
         # A pair of equal answers prefers nothing: its gradient is zero under any such loss.
         useful = [e for e in examples if not e.chosen or e.chosen != e.rejected]
         tally.unsupervised += len(examples) - len(useful)
@@ -137,7 +137,7 @@ class Encoder:
         rows = encode(self._render, useful, tally.faults.add, self._handling.train_on)
         for example, segments in zip(useful, rows, strict=True):
             if not segments:
-                tally.formats[example.format] -= 1
+                tally.formats[example.format] -= not example.part
             elif _teaches(segments):
                 place = (example.file, example.line, group_of(example))
                 own = EncodedExample(segments, example.weight, *place, margin=example.margin)
@@ -189,12 +189,13 @@ class Encoder:
                 if record.fault:
                     raise record.fault
                 renamed = self.columns.rename(record, tally.columns)
-                example = to_example(renamed, self._kind, known)
-                _note_unread(renamed, example, tally)
-                tally.remarks.update(example.remarks)
-                filled = self._placeholders.fill(example, tally.placeholders)
-                self._special.note(filled, tally.special)
-                yield filled
+                examples = to_examples(renamed, self._kind, known)
+                _note_unread(renamed, examples[0], tally)
+                for example in examples:
+                    tally.remarks.update(example.remarks)
+                    filled = self._placeholders.fill(example, tally.placeholders)
+                    self._special.note(_own_part(filled), tally.special)
+                    yield filled
 
 
 def _limits(handling: Handling, kind: Kind, limit: int, overlong: Overlong) -> Limits:
@@ -214,6 +215,13 @@ def _limits(handling: Handling, kind: Kind, limit: int, overlong: Overlong) -> L
     return Limits(limit, *asked.values())
 
 
+def _own_part(example: Example) -> Example:
+    """What an example says that those before it of the same record did not."""
+    return (
+        replace(example, messages=example.messages[-example.judged :]) if example.part else example
+    )
+
+
 def _ignore(_: DataError) -> None:
     """What a template refuses of a shorter dialogue does not make it a bad record."""
 
@@ -230,5 +238,6 @@ def _teaches(segments: Sequence[TokenSegment]) -> bool:
     """Whether there is a target in every segment that should have one, and a pair differs."""
     if len(segments) == 1:
         return any(segments[0].supervised)
-    _, chosen, rejected = segments
-    return any(chosen.supervised) and any(rejected.supervised) and chosen.ids != rejected.ids
+    _, *answers = segments
+    differ = len({answer.ids for answer in answers}) == len(answers)
+    return differ and all(any(answer.supervised) for answer in answers)

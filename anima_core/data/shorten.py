@@ -139,7 +139,7 @@ class _Dialogue:
         self._example = example
         messages = example.messages
         # A completion's last message is its answer; a preference's prompt holds none.
-        self._end = len(messages) - (0 if example.chosen else 1)
+        self._end = len(messages) - (0 if example.chosen else example.judged or 1)
         self._system = 1 if messages and messages[0]["role"] == "system" else 0
         self.starts = self._turns(messages)
 

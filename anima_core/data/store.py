@@ -40,6 +40,8 @@ class Columns:
         answer: hash of its targets' ids, ``S16``.
         ends: whether each answer's last target ends a turn or the text, bool.
         source: which of the sources it came from, int32.
+        prompt: tokens of its first segment, int32: of the prompt, where answers continue it.
+        verdict: the `Role` of its first answer, int8: of unpaired feedback, whether it is good.
     """
 
     tokens: NDArray[np.int32]
@@ -50,6 +52,8 @@ class Columns:
     answer: NDArray[np.bytes_]
     ends: NDArray[np.bool_]
     source: NDArray[np.int32]
+    prompt: NDArray[np.int32]
+    verdict: NDArray[np.int8]
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
         """Those of some rows."""
@@ -105,6 +109,8 @@ class Store:
             _hashes(batches, "answer"),
             _numbers(batches, "ends", np.bool_),
             np.full(self.rows, self._source, np.int32),
+            _of_segments(batches, "size", 0, np.int32),
+            _of_segments(batches, "role", 1, np.int8),
         )
 
     def _batches(self) -> Iterator[Any]:
@@ -117,6 +123,17 @@ class Store:
 def _numbers(batches: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
     parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in batches]
     return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
+
+
+def _of_segments(batches: Sequence[Any], name: str, number: int, dtype: Any) -> NDArray[Any]:
+    """What is known of one segment of each row: the one of that number, or the last."""
+    parts = [np.empty(0, dtype)]
+    for batch in batches:
+        segments = batch.column("segments")
+        starts = segments.offsets.to_numpy()
+        wanted = np.minimum(starts[:-1] + number, starts[1:] - 1)
+        parts.append(segments.values.field(name).to_numpy(zero_copy_only=False)[wanted])
+    return np.concatenate(parts).astype(dtype, copy=False)
 
 
 def _hashes(batches: Sequence[Any], name: str) -> NDArray[np.bytes_]:

@@ -82,13 +82,14 @@ def encode(
 
     Args:
         render: the tokenizer's chat template.
-        examples: completions and preferences (those with `chosen`).
+        examples: completions, preferences (those with `chosen`), and unpaired feedback (those
+            with a `label`).
         refuse: told of each example that cannot be encoded; without it they raise.
         train_on: what of a completion is learnt.
 
     Returns:
-        For each example its segments, as `encode_completion` and `encode_preference` give them;
-        none for one that was refused.
+        For each example its segments, as `encode_completion` and `encode_preference` give them,
+        and of unpaired feedback the prompt and its one answer; none for one that was refused.
     """
     texts: list[list[Rendered]] = []
     for example in examples:
@@ -115,54 +116,65 @@ def _segments(
     if not group:
         return ()
     if example.chosen:
-        chosen, rejected = own
-        return _pair(chosen, rejected, group[0].boundary, place(example.file, example.line))
-    return (own[0].segment(Role.COMPLETION, 0),)
+        roles: tuple[Role, ...] = (Role.CHOSEN, Role.REJECTED)
+    elif example.label is not None:
+        roles = (Role.CHOSEN if example.label else Role.REJECTED,)
+    else:
+        return (own[0].segment(Role.COMPLETION, 0),)
+    return _answers(own, roles, group[0].boundary, place(example.file, example.line))
 
 
 def _render(render: Renderer, example: Example, train_on: TrainOn) -> list[Rendered]:
     where, tools, prompt = place(example.file, example.line), example.tools, example.messages
     if example.text:
         return [render_text(render, example.text)]
+    if example.label is not None:
+        first = len(prompt) - example.judged
+        _refuse_weights("messages", prompt, first, "a verdict is on a whole answer", where)
+        return [render_spans(render, prompt, first, where, tools=tools)]
     if not example.chosen:
         return [render_spans(render, prompt, 0, where, tools=tools, train_on=train_on)]
     for field, answer in (("chosen", example.chosen), ("rejected", example.rejected)):
-        _refuse_weights(field, answer, where)
+        _refuse_weights(field, answer, 0, "a preference is between whole answers", where)
     return [
         render_spans(render, (*prompt, *answer), len(prompt), where, tools=tools)
         for answer in (example.chosen, example.rejected)
     ]
 
 
-def _refuse_weights(field: str, answer: Sequence[Message], where: str) -> None:
-    """A preference is between whole answers: what a part of one weighs would say nothing."""
-    for index, message in enumerate(answer):
-        if "weight" in message:
+def _refuse_weights(
+    field: str, messages: Sequence[Message], first: int, why: str, where: str
+) -> None:
+    """Of whole answers that are judged, what a part of one weighs would say nothing."""
+    for index, message in enumerate(messages):
+        if index >= first and "weight" in message:
             raise DataError(
                 f"field '{field}[{index}].weight': found the number {message['weight']:g}, "
-                "expected none, 0 or 1: a preference is between whole answers",
+                f"expected none, 0 or 1: {why}",
                 where=where,
-                fix="leave it out; the record's own 'weight' says how much the pair counts",
+                fix="leave it out; the record's own 'weight' says how much it counts",
             )
 
 
-def _pair(
-    chosen: Tokens, rejected: Tokens, boundary: int, where: str
-) -> tuple[TokenSegment, TokenSegment, TokenSegment]:
+def _answers(
+    own: Sequence[Tokens], roles: Sequence[Role], boundary: int, where: str
+) -> tuple[TokenSegment, ...]:
+    """The prompt, and the answers that continue it."""
     shared = 0
+    together = zip(*(answer.ids[:-1] for answer in own), strict=False)
     # Each answer keeps at least one token of its own: the last is never shared.
-    for a, b, stop in zip(chosen.ids[:-1], rejected.ids[:-1], chosen.stops, strict=False):
-        if a != b or stop > boundary:
+    for ids, stop in zip(together, own[0].stops, strict=False):
+        if len({*ids}) > 1 or stop > boundary:
             break
         shared += 1
     if not shared:
         raise DataError(
-            "the answers share no token before they begin, so nothing asks for them",
+            "the answers share no token before they begin, so nothing asks for them"
+            if len(own) > 1
+            else "no token stands before the answer, so nothing asks for it",
             where=where,
-            fix="give the pair a prompt, or the model's folder a chat_template that writes it",
+            fix="give a prompt, or the model's folder a chat_template that writes it",
         )
-    return (
-        TokenSegment(tuple(chosen.ids[:shared]), (False,) * shared, Role.PROMPT),
-        chosen.segment(Role.CHOSEN, shared, 0),
-        rejected.segment(Role.REJECTED, shared, 0),
-    )
+    prompt = TokenSegment(tuple(own[0].ids[:shared]), (False,) * shared, Role.PROMPT)
+    answers = zip(own, roles, strict=True)
+    return (prompt, *(answer.segment(role, shared, 0) for answer, role in answers))

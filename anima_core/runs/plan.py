@@ -77,7 +77,7 @@ class DataSummary:
 
     Attributes:
         sources: as given.
-        kind: ``completion`` or ``preference``.
+        kind: ``completion``, ``preference`` or ``unpaired``.
         examples: those that are trained on.
         tokens: tokens of those, a shared prompt once.
         supervised_tokens: tokens that are targets.
@@ -113,6 +113,9 @@ class DataSummary:
         copies: examples that are there already, token for token.
         alike: prompts that have the most frequent answer.
         unended: examples with an answer whose end is not taught.
+        good_answers, bad_answers: of unpaired feedback, the examples whose answer is a good one,
+            and the others.
+        unmatched: examples that should have another's answer beside their own, and have none.
     """
 
     sources: tuple[str, ...]
@@ -155,6 +158,9 @@ class DataSummary:
     copies: int = 0
     alike: int = 0
     unended: int = 0
+    good_answers: int = 0
+    bad_answers: int = 0
+    unmatched: int = 0
 
 
 @dataclass(frozen=True)

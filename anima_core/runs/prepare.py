@@ -37,6 +37,7 @@ from anima_core.runs.prompts import sample_prompts
 from anima_core.runs.reference import reference_problems
 from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
+from anima_core.runs.unpaired import data_problems, with_other_answers
 from anima_core.training.callbacks import make_trackers
 from anima_core.training.ranks import device_of_rank, rank_and_world
 from anima_core.training.talk import exchange, join, together
@@ -138,6 +139,9 @@ class _Preparation:
                 (examples, data), (held_out, eval_data) = self._parted(loaded[0], data)
             elif run.config.eval_data:
                 held_out, eval_data = self._data(run, tokenizer, run.config.eval_data, kind)
+            examples, data, found = with_other_answers(loss, examples, data)
+            held_out, eval_data, others = with_other_answers(loss, held_out, eval_data)
+            self.problems += [*found, *others, *data_problems(loss, data)]
         for summary in (data, eval_data):
             if loss is not None and summary is not None:
                 self.problems += weight_problems(self.selection, loss, summary)

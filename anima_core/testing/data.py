@@ -7,16 +7,17 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
+    from anima_core.data.formats import Kind
 
 
 def random_examples(
-    kind: Literal["completion", "preference"],
+    kind: Kind,
     count: int,
     seed: int = 0,
     *,
@@ -24,13 +25,15 @@ def random_examples(
     longest: int = 14,
     weighted: bool = False,
     weighted_tokens: bool = False,
+    mismatched: bool = False,
 ) -> list[EncodedExample]:
     """Random examples of the shapes that a loss meets.
 
     Args:
         kind: ``completion``: one root segment with an unsupervised prefix and sometimes a gap
             further on (a conversation of several turns). ``preference``: a prompt and a chosen
-            and a rejected answer that continue it.
+            and a rejected answer that continue it. ``unpaired``: a prompt and one answer; the
+            first is a good one, the second a bad one.
         count: how many.
         seed: the same seed gives the same examples.
         vocab: ids are drawn from ``range(vocab)``.
@@ -39,6 +42,8 @@ def random_examples(
         weighted: draw each weight from [0.5, 2) instead of 1.
         weighted_tokens: draw a weight of each token of an answer too, as messages have them;
             completions only. All else is as without.
+        mismatched: put another answer behind each prompt of unpaired examples, as for a loss with
+            ``mismatched = True``; the third example has none.
 
     Returns:
         The examples; `file` is ``"random"`` and `line` counts from 1.
@@ -54,16 +59,28 @@ def random_examples(
             mask = [False] * prompt + _mask(rng, answer)
             segments = (_segment(rng, vocab, mask, Role.COMPLETION),)
         else:
+            roles = _roles(rng, kind, number, mismatched=mismatched)
             segments = (
                 _segment(rng, vocab, [False] * prompt, Role.PROMPT),
-                _segment(rng, vocab, _mask(rng, fixed or rng.randint(1, longest)), Role.CHOSEN, 0),
-                _segment(rng, vocab, _mask(rng, rng.randint(1, longest)), Role.REJECTED, 0),
+                *(
+                    _segment(rng, vocab, _mask(rng, size or rng.randint(1, longest)), role, 0)
+                    for role, size in zip(roles, (fixed, None), strict=False)
+                ),
             )
         weight = rng.uniform(0.5, 2) if weighted else 1.0
         if weighted_tokens and kind == "completion":
             segments = (_weighed(segments[0], f"{kind}/{seed}/{number}"),)
         examples.append(EncodedExample(segments, weight, "random", number + 1))
     return examples
+
+
+def _roles(rng: random.Random, kind: Kind, number: int, *, mismatched: bool) -> list[Role]:
+    """The answers that continue the prompt of an example."""
+    if kind == "preference":
+        return [Role.CHOSEN, Role.REJECTED]
+    good = {0: True, 1: False}.get(number, rng.random() < 0.5)
+    verdict = Role.CHOSEN if good else Role.REJECTED
+    return [verdict, Role.MISMATCHED] if mismatched and number != 2 else [verdict]
 
 
 def _mask(rng: random.Random, length: int) -> list[bool]:
@@ -96,13 +113,14 @@ def batch_of(examples: Sequence[EncodedExample], rows: Sequence[int] | None = No
     return collate(examples, range(len(examples)) if rows is None else rows)
 
 
-def write_data(path: Path, kind: Literal["completion", "preference"], count: int = 8) -> Path:
+def write_data(path: Path, kind: Kind, count: int = 8) -> Path:
     """Write tiny training data as jsonl.
 
     Args:
         path: the file.
         kind: ``completion`` for rows of ``prompt`` and ``completion``, ``preference`` for rows
-            of ``prompt``, ``chosen`` and ``rejected``.
+            of ``prompt``, ``chosen`` and ``rejected``, ``unpaired`` for rows of ``prompt``,
+            ``completion`` and ``label``, which is true of every other one.
         count: how many rows.
 
     Returns:
@@ -111,8 +129,13 @@ def write_data(path: Path, kind: Literal["completion", "preference"], count: int
     rows = []
     for number in range(count):
         good, bad = "yes " * (number % 3 + 1), "no " * (number % 2 + 1)
-        row = {"prompt": f"Is {number} a number?"}
-        row |= {"completion": good} if kind == "completion" else {"chosen": good, "rejected": bad}
+        row: dict[str, str | bool] = {"prompt": f"Is {number} a number?"}
+        if kind == "preference":
+            row |= {"chosen": good, "rejected": bad}
+        elif kind == "unpaired":
+            row |= {"completion": bad if number % 2 else good, "label": not number % 2}
+        else:
+            row |= {"completion": good}
         rows.append(row)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from anima_core.batch import Role
 from anima_core.testing.data import batch_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def check_gradient(
     assert value.requires_grad, "the totals do not depend on the log-probs: no gradient can flow"
     (gradient,) = torch.autograd.grad(value, point)
     generator = torch.Generator().manual_seed(seed)
-    moved = torch.randperm(point.numel(), generator=generator)[:points].sort().values
+    order = torch.randperm(point.numel(), generator=generator)
+    moved = order[_differentiable(batch, gradient)[order]][:points].sort().values
     expected = torch.empty(len(moved), dtype=torch.float64)
     with torch.no_grad():
         for number, index in enumerate(moved):
@@ -69,6 +71,19 @@ def check_gradient(
             expected[number] = (objective(point + shift) - objective(point - shift)) / (2 * step)
     found = gradient.flatten()[moved]
     _same("the gradient by log-prob", found, expected, tolerance, "the finite difference")
+
+
+def _differentiable(batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
+    """Which log-probs the loss can be differentiated by, ``[gradient.numel()]`` bool.
+
+    Those of mismatched answers are left out where no gradient flows through them: an estimate
+    that is made of them, as KTO's, is a number to the loss.
+    """
+    given = torch.ones_like(gradient, dtype=torch.bool)
+    other = batch.target_role == int(Role.MISMATCHED)
+    if len(gradient) == len(other) and not gradient[other].any():
+        given[other] = False
+    return given.flatten()
 
 
 def check_micro_batch_invariance(

@@ -164,7 +164,7 @@ def test_unpaired_feedback_is_named_and_refused() -> None:
     for kind in ("completion", "preference"):
         with pytest.raises(DataError, match="unpaired feedback") as caught:
             make(fields, kind)
-        assert "KTO" in caught.value.fix
+        assert "--kto" in caught.value.fix
     example = make(fields, "unpaired")
     assert (example.label, brief(example.messages)) == (True, QA)
     assert make({**fields, "label": "False"}, "unpaired").label is False

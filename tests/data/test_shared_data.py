@@ -98,7 +98,7 @@ def test_verdicts_are_not_learnt_as_answers(demo: PreTrainedTokenizerBase) -> No
     with pytest.raises(DataError, match="300 of 300 records cannot be used") as caught:
         load("kto_en_demo", demo)
     assert "300 × field 'label': a verdict" in caught.value.what
-    assert "KTO" in caught.value.fix
+    assert "--kto" in caught.value.fix
 
 
 def test_conversations_under_another_name_are_refused_with_the_mapping(

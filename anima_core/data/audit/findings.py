@@ -83,7 +83,7 @@ _LEARNS = {
     "preference": ("preferences (chosen and rejected)", "Add --dpo to train on them."),
     "unpaired": (
         "unpaired feedback (each answer has a label)",
-        "`anima plugins list` shows the losses that are installed.",
+        "Add --kto to train on it.",
     ),
 }
 

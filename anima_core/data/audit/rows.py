@@ -105,7 +105,7 @@ def answers_of(example: EncodedExample) -> tuple[TokenSegment, ...]:
 def answer_key(example: EncodedExample) -> int:
     """A hash of what an example teaches to answer: of a pair, of the better answer."""
     segments = example.segments
-    return hash_ids(targets(segments[1] if len(segments) == 3 else segments[0]))
+    return hash_ids(targets(segments[1] if len(segments) > 1 else segments[0]))
 
 
 def hash_ids(ids: Iterable[int]) -> int:

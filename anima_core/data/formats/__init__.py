@@ -2,7 +2,7 @@
 
 from anima_core.data.formats.example import Example, Kind
 from anima_core.data.formats.known import FIELDS, FORMATS, Format, detect, fields_of, named
-from anima_core.data.formats.make import to_example
+from anima_core.data.formats.make import to_example, to_examples
 
 __all__ = [
     "FIELDS",
@@ -14,4 +14,5 @@ __all__ = [
     "fields_of",
     "named",
     "to_example",
+    "to_examples",
 ]

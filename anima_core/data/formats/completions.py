@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from anima_core.contracts import Record
@@ -18,6 +19,7 @@ SELF_INSTRUCT = (
 )
 _OUTPUT = re.compile(r"\s*\n\s*Output:\s*\Z")
 _END = "<|endoftext|>"
+_ANSWERING = ("assistant", "tool")
 
 
 def dialogue_in(field: str) -> Callable[[Record], Parts]:
@@ -78,14 +80,17 @@ def plain_text(record: Record) -> Parts:
 
 
 def with_verdict(record: Record) -> Parts:
-    """An answer in any of the completions' ways, and ``label``."""
+    """An answer in any of the completions' ways, and ``label``.
+
+    Of a dialogue the verdict is on all that follows the last message which is not the
+    assistant's or a tool's.
+    """
     fields = record.fields
+    label = parts.verdict(fields)
     for field in ("messages", "conversations"):
         if parts.given(fields, field):
-            found = dialogue_in(field)(record)
-            break
-    else:
-        found = prompt_and("completion" if parts.given(fields, "completion") else "response")(
-            record
-        )
-    return found._replace(label=parts.verdict(fields))
+            found = parts.answered(record, field)
+            last = takewhile(lambda message: message["role"] in _ANSWERING, reversed(found))
+            return Parts(found, label=label, judged=len(list(last)))
+    answer = parts.answer(record, "completion" if parts.given(fields, "completion") else "response")
+    return Parts((*parts.prompt(record), *answer), label=label, judged=len(answer))

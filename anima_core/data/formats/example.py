@@ -28,6 +28,8 @@ class Example:
         text: instead of messages: plain text, all of which is learnt.
         tools: what the assistant may call, as the chat template is given it.
         label: unpaired only: whether the answer is a good one.
+        judged: unpaired only: how many of the last messages are that answer.
+        part: which of its record's examples it is, from 0.
         remarks: what was read otherwise than it stands there, a sentence each.
     """
 
@@ -41,6 +43,8 @@ class Example:
     text: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
     label: bool | None = None
+    judged: int = 0
+    part: int = 0
     remarks: tuple[str, ...] = ()
     margin: float = 0.0
 
@@ -53,4 +57,5 @@ class Parts(NamedTuple):
     rejected: tuple[Message, ...] = ()
     text: str = ""
     label: bool | None = None
+    judged: int = 0
     remarks: tuple[str, ...] = ()

@@ -188,8 +188,9 @@ def named(name: str, kind: Kind) -> Format:
     if known is None:
         fix = did_you_mean(name, _BY_NAME) or f"known are {', '.join(_BY_NAME)}"
         raise UsageError("no such format", where=f"--format {name}", fix=fix)
-    if known.kind != kind:
-        own = ", ".join(f.name for f in FORMATS if f.kind == kind)
+    fitting = (kind, "preference") if kind == "unpaired" else (kind,)
+    if known.kind not in fitting:
+        own = ", ".join(f.name for f in FORMATS if f.kind in fitting)
         raise UsageError(
             f"holds {known.kind} examples, but the loss learns from {kind} examples",
             where=f"--format {name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from anima_core.contracts import Record
@@ -13,6 +14,9 @@ from anima_core.data.formats.refusals import lacking, unknown
 from anima_core.data.place import place
 from anima_core.data.tools import tools_of
 from anima_core.errors import DataError
+
+UNPAIRED = "a pair of answers, taken as a good one and a bad one by themselves"
+"""What is remarked of a pair whose answers are wanted unpaired."""
 
 
 def to_example(record: Record, kind: Kind, known: Format | None = None) -> Example:
@@ -64,9 +68,44 @@ def to_example(record: Record, kind: Kind, known: Format | None = None) -> Examp
         text=found.text,
         tools=tools,
         label=found.label,
+        judged=found.judged,
         remarks=found.remarks,
         margin=parts.margin(record) if known.kind == "preference" else 0.0,
     )
+
+
+def to_examples(record: Record, kind: Kind, known: Format | None = None) -> tuple[Example, ...]:
+    """All examples of a record: one, but of a pair whose answers are wanted unpaired two.
+
+    The better answer is then a good one, and the other a bad one; a pair of equal answers is left
+    as it is, since it says nothing.
+
+    Args:
+        record: the record.
+        kind: what the loss wants.
+        known: the format to read it in; found by the record's fields when None.
+
+    Raises:
+        DataError: as `to_example`.
+    """
+    paired = known or (None if detect(record.fields, kind) else detect(record.fields, "preference"))
+    if kind != "unpaired" or paired is None or paired.kind != "preference":
+        return (to_example(record, kind, known),)
+    pair = to_example(record, "preference", known)
+    if pair.chosen == pair.rejected:
+        return (pair,)
+    good, bad = (
+        replace(
+            pair,
+            messages=(*pair.messages, *answer),
+            chosen=(),
+            rejected=(),
+            label=label,
+            judged=len(answer),
+        )
+        for label, answer in ((True, pair.chosen), (False, pair.rejected))
+    )
+    return replace(good, remarks=(*good.remarks, UNPAIRED)), replace(bad, part=1, remarks=())
 
 
 def _detected(record: Record, kind: Kind) -> Format:

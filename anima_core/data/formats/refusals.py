@@ -22,9 +22,8 @@ _BY_HAND = "say with --columns FIELD=COLUMN which column holds what"
 
 _WANTS = {
     "preference": "add --dpo to learn from preferences",
-    "unpaired": "take a strategy whose loss learns from unpaired feedback, as KTO does "
-    "(`anima plugins list` shows what is installed); or keep the records whose label is true "
-    "and take the field away",
+    "unpaired": "use --kto, which learns from unpaired feedback; or keep the records whose label "
+    "is true and take the field away",
 }
 
 
@@ -52,6 +51,13 @@ def unknown(record: Record, kind: Kind) -> DataError:
             f"a completion record, but the loss learns from preferences: {found}",
             where=where,
             fix="use --sft (leave --dpo out), or give records with chosen and rejected",
+        )
+    if kind == "unpaired" and other and other.kind == "completion":
+        return DataError(
+            f"a completion record, but the loss learns from answers with a verdict: {found}",
+            where=where,
+            fix="add the field 'label': true for a good answer and false for a bad one (--columns "
+            "label=COLUMN where another column holds it); or use --sft (leave --kto out)",
         )
     near = {f.shape: name for f in FORMATS if f.kind == kind and (name := _lacks(f, fields))}
     shapes = near or dict.fromkeys(f.shape for f in FORMATS if f.kind == kind)

@@ -1,0 +1,146 @@
+"""Which example's answer goes with a prompt, and what is known of the two without a look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anima_core.batch import EncodedExample, Role, TokenSegment
+from anima_core.data.batching import Batches, lengths_of
+from anima_core.data.collate import collate
+from anima_core.data.dataset import counts, parted, with_mismatched
+from anima_core.data.mismatched import NONE, mismatched, others
+from anima_core.data.store import Examples
+from anima_core.runs.plan import DataSummary
+
+
+def example(number: int, group: int, prompt: int, answer: int, good: bool) -> EncodedExample:
+    """Every token of it says whose it is; the last one of an answer is no target."""
+    role = Role.CHOSEN if good else Role.REJECTED
+    mask = (True,) * max(1, answer - 1) + (False,) * (answer > 1)
+    return EncodedExample(
+        (
+            TokenSegment((number,) * prompt, (False,) * prompt, Role.PROMPT),
+            TokenSegment((100 + number,) * answer, mask, role, 0),
+        ),
+        file="a.jsonl",
+        line=number + 1,
+        group=group,
+    )
+
+
+SHAPE = st.tuples(st.integers(0, 3), st.integers(1, 6), st.integers(1, 6), st.booleans())
+SHAPES = st.lists(SHAPE, min_size=1, max_size=12)
+
+
+def made(shapes: list[tuple[int, int, int, bool]]) -> list[EncodedExample]:
+    return [example(number, *shape) for number, shape in enumerate(shapes)]
+
+
+def by_hand(examples: list[EncodedExample], limit: int) -> list[int]:
+    """The next example, round the end, that asks something else and fits."""
+    found = []
+    for row, own in enumerate(examples):
+        following = [(row + step) % len(examples) for step in range(1, len(examples))]
+        fitting = (
+            other
+            for other in following
+            if examples[other].group != own.group
+            and len(own.segments[0].ids) + len(examples[other].segments[1].ids) <= limit
+        )
+        found.append(next(fitting, NONE))
+    return found
+
+
+@settings(deadline=None, max_examples=200)
+@given(shapes=SHAPES, limit=st.integers(2, 12))
+def test_it_is_the_next_that_asks_something_else_and_fits(
+    shapes: list[tuple[int, int, int, bool]], limit: int
+) -> None:
+    examples = made(shapes)
+    expected = by_hand(examples, limit)
+    both = mismatched(Examples.of(examples), limit)
+    assert both.without == expected.count(NONE)
+    for own, other, found in zip(examples, expected, both, strict=True):
+        if other == NONE:
+            assert found == own
+        else:
+            answer = examples[other].segments[1]
+            assert found.segments == (*own.segments, replace(answer, role=Role.MISMATCHED))
+            assert replace(found, segments=own.segments) == own
+
+
+@settings(deadline=None, max_examples=100)
+@given(shapes=SHAPES, limit=st.integers(2, 12), drop=st.integers(0, 11))
+def test_what_is_known_of_them_is_what_they_are(
+    shapes: list[tuple[int, int, int, bool]], limit: int, drop: int
+) -> None:
+    both = mismatched(Examples.of(made(shapes)), limit)
+    rows = [row for row in range(len(both)) if row != drop] or [0]
+    for found in (both, both.select(rows), both[1:] if len(both) > 1 else both):
+        columns, written = found.columns, Examples.of(list(found)).columns
+        for name in ("tokens", "longest", "supervised", "group", "prompt", "verdict"):
+            assert np.array_equal(getattr(columns, name), getattr(written, name)), name
+            assert getattr(columns, name).dtype == getattr(written, name).dtype, name
+        assert lengths_of(found).tolist() == [e.tokens for e in found]
+
+
+def test_the_same_prompt_everywhere_leaves_all_alone() -> None:
+    both = mismatched(Examples.of(made([(1, 2, 3, True), (1, 2, 2, False)])), 99)
+    assert both.without == 2
+    assert (
+        others(*(np.zeros(3, t) for t in (np.uint64, np.int32, np.int32)), 9).tolist() == [-1] * 3
+    )
+
+
+def test_the_fingerprint_tells_which_answers_go_together() -> None:
+    examples = made([(0, 2, 3, True), (1, 2, 2, False), (2, 2, 4, True)])
+    turned = [examples[0], examples[2], examples[1]]
+    plain, both, other = (
+        Examples.of(examples),
+        mismatched(Examples.of(examples), 99),
+        mismatched(Examples.of(turned), 99),
+    )
+    assert len({e.fingerprint() for e in (plain, both, other)}) == 3
+    assert both.fingerprint() == mismatched(Examples.of(examples), 99).fingerprint()
+    assert both.columns.digest[0] != other.columns.digest[0], "another answer goes with the first"
+
+
+def test_its_targets_are_the_answers_own_behind_this_prompt() -> None:
+    both = mismatched(Examples.of(made([(0, 3, 2, True), (1, 2, 4, False)])), 99)
+    batch = collate(both, [0, 1])
+    at = batch.target_role == int(Role.MISMATCHED)
+    assert batch.targets[at].tolist() == [101, 101, 101, 100]
+    assert batch.ids[batch.sources[at]].tolist() == [0, 101, 101, 1]
+    assert batch.positions[batch.role == int(Role.MISMATCHED)].tolist() == [3, 4, 5, 6, 2, 3]
+    assert [segment.parent for segment in batch.layout] == [-1, 0, 0, -1, 3, 3]
+
+
+def summary(examples: Examples) -> DataSummary:
+    own = counts(examples, "unpaired")
+    return DataSummary(sources=("a.jsonl",), kind="unpaired", limit=99, **own)
+
+
+def test_what_is_held_out_is_matched_by_itself() -> None:
+    examples = Examples.of(made([(n // 2, 2, 1 + n % 4, n % 3 == 0) for n in range(16)]))
+    parts = parted(examples, summary(examples), 0.3, seed=0)
+    for part, told in parts:
+        own = {e.segments[1].ids for e in part}
+        both, found = with_mismatched(part, told)
+        assert all(e.segments[2].ids in own for e in both)
+        assert found.tokens == sum(e.tokens for e in both) > told.tokens
+        assert found.good_answers + found.bad_answers == found.examples == len(both)
+        assert found.good_answers == sum(e.segments[1].role == Role.CHOSEN for e in part) > 0
+        assert (found.unmatched, found.sha256) == (0, both.fingerprint())
+
+
+@pytest.mark.parametrize("batching", ["shuffled", "full"])
+def test_steps_are_made_by_the_tokens_of_both_answers(batching: str) -> None:
+    both = mismatched(Examples.of(made([(n, 2, 1 + n % 6, True) for n in range(24)])), 99)
+    order = Batches(lengths_of(both), 4, 0, batching)
+    assert sorted(row for step in range(6) for row in order.rows(step)) == list(range(24))
+    assert sum(both.columns.tokens) == sum(e.tokens for e in both)
