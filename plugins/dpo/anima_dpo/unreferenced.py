@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from anima_dpo.metrics import Means, logp_means, reward_means
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Pairs, pairs_of
 from anima_dpo.tokens import lengths
+from anima_dpo.watching import Watched, pair_warnings
 
 
 class UnreferencedLoss(Loss):
@@ -25,15 +27,18 @@ class UnreferencedLoss(Loss):
         name: of the total that is a mean over pairs; the other is ``nll``, a mean over tokens.
         weight: what the mean over pairs is multiplied by.
         nll_weight: what the negative log-likelihood is multiplied by; 0 leaves it out.
+        watched: how its metrics are to be read.
     """
 
     data = "preference"
     needs = "logps"
     scope: Literal["example", "step"] = "example"
     uses_reference = False
+    headline = ("accuracy", "margin")
 
-    def __init__(self, name: str, weight: float, nll_weight: float) -> None:
+    def __init__(self, name: str, weight: float, nll_weight: float, watched: Watched) -> None:
         self._name = name
+        self._watched = watched
         self._weight = weight
         self._nll_weight = nll_weight
 
@@ -48,6 +53,10 @@ class UnreferencedLoss(Loss):
     def watched(self, pairs: Pairs) -> Means:  # noqa: ARG002
         """What else is reported of the pairs: nothing."""
         return {}
+
+    def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
+        """What the metrics warn of; see `anima_dpo.watching`."""
+        return pair_warnings(history, self._watched)
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """A mean over pairs is divided by their weights, ``nll`` by the chosen tokens'.

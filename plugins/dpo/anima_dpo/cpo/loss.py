@@ -8,6 +8,7 @@ from anima_dpo.cpo.strategy import CpoOptions
 from anima_dpo.losses import BY_PAIR
 from anima_dpo.pairs import Knobs, Pairs
 from anima_dpo.unreferenced import UnreferencedLoss
+from anima_dpo.watching import Watched
 
 
 class CpoLoss(UnreferencedLoss):
@@ -27,7 +28,7 @@ class CpoLoss(UnreferencedLoss):
 
     def __init__(self, options: CpoOptions | None = None) -> None:
         self.options = options or CpoOptions()
-        super().__init__("cpo", 1.0, self.options.nll_weight)
+        super().__init__("cpo", 1.0, self.options.nll_weight, Watched())
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """Each pair's loss, ``[E]``."""

@@ -9,6 +9,7 @@ from anima_dpo.metrics import Means, means
 from anima_dpo.orpo.strategy import OrpoOptions
 from anima_dpo.pairs import Pairs
 from anima_dpo.unreferenced import UnreferencedLoss
+from anima_dpo.watching import Watched
 
 
 class OrpoLoss(UnreferencedLoss):
@@ -27,7 +28,7 @@ class OrpoLoss(UnreferencedLoss):
 
     def __init__(self, options: OrpoOptions | None = None) -> None:
         self.options = options or OrpoOptions()
-        super().__init__("orpo", self.options.beta, 1.0)
+        super().__init__("orpo", self.options.beta, 1.0, Watched())
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """``-log sigmoid`` of the log odds ratio, ``[E]``."""

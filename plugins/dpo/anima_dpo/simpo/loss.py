@@ -8,6 +8,7 @@ from anima_dpo.losses.logistic import smoothed
 from anima_dpo.pairs import Pairs
 from anima_dpo.simpo.strategy import SimpoOptions
 from anima_dpo.unreferenced import UnreferencedLoss
+from anima_dpo.watching import Watched
 
 
 class SimpoLoss(UnreferencedLoss):
@@ -27,12 +28,13 @@ class SimpoLoss(UnreferencedLoss):
 
     def __init__(self, options: SimpoOptions | None = None) -> None:
         self.options = options or SimpoOptions()
-        super().__init__("simpo", 1.0, self.options.nll_weight)
+        self._gamma = self.options.beta * self.options.gamma_beta_ratio
+        super().__init__("simpo", 1.0, self.options.nll_weight, Watched(gamma=self._gamma))
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """Each pair's loss, ``[E]``."""
         chosen, rejected = self.rewards(pairs)
-        margin = chosen - rejected - self.options.beta * self.options.gamma_beta_ratio
+        margin = chosen - rejected - self._gamma
         if self.options.loss == "hinge":
             return torch.relu(1 - margin)
         return smoothed(margin, self.options.label_smoothing)

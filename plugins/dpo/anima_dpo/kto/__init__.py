@@ -1,0 +1,1 @@
+"""Kahneman-Tversky Optimisation: single answers, each a good one or a bad one."""

@@ -1,0 +1,139 @@
+"""The loss of ``--kto``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from anima_core import AnimaError, Batch, DataError, Loss, LossOutput, Problem, Role
+from anima_dpo.kto.balance import balance_problems
+from anima_dpo.kto.strategy import KtoOptions
+from anima_dpo.metrics import Means
+
+if TYPE_CHECKING:
+    from anima_core import DataSummary
+
+
+class KtoLoss(Loss):
+    """Kahneman-Tversky Optimisation (Ethayarajh et al. 2024, arXiv:2402.01306, eq. 7 and 8).
+
+    With ``s(y) = log pi(y|x) - log pi_ref(y|x)``, sums over the answer's tokens, the mean over
+    examples of::
+
+        lambda_D * (1 - sigmoid(beta * (s(y) - z0)))    of a good answer
+        lambda_U * (1 - sigmoid(beta * (z0 - s(y))))    of a bad one
+
+    z0 estimates how far the model is from its reference, ``KL(pi(y'|x) || pi_ref(y'|x))``: the
+    mean of s over answers that belong to other prompts, at least 0, and without a gradient (§4.1).
+    Here it is taken over a whole optimizer step.
+
+    ``apo_zero_unpaired`` (D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7, by single answers)
+    has 0 in the place of z0.
+
+    Args:
+        options: how it is set; the defaults when None.
+    """
+
+    data = "unpaired"
+    needs = "logps"
+    uses_reference = True
+    scope: Literal["example", "step"] = "step"
+    headline: tuple[str, ...] = ("margin", "kl")
+
+    def __init__(self, options: KtoOptions | None = None) -> None:
+        self.options = options or KtoOptions()
+        self.mismatched = self.options.loss == "kto"
+        self.scope = "step" if self.mismatched else "example"
+        self.headline = ("margin", "kl") if self.mismatched else ()
+
+    def data_problems(self, data: DataSummary) -> Sequence[Problem]:
+        """Answers of one kind only, or many more of one kind than of the other."""
+        return list(balance_problems(self.options, data.good_answers, data.bad_answers))
+
+    def denominators(self, batch: Batch) -> dict[str, float]:
+        """The sum of the examples' weights.
+
+        Raises:
+            DataError: an example's answer has no supervised token.
+        """
+        _good(batch)
+        return {"kto": float(batch.weights.double().sum())}
+
+    def __call__(
+        self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None = None
+    ) -> LossOutput:
+        """The weighted sum over examples.
+
+        Args:
+            batch: unpaired answers: of each example one answer, and, for kto, another's.
+            logps: log-probs of ``batch.targets``, ``[S]``, differentiable.
+            reference: the same under the reference, ``[S]``.
+
+        Returns:
+            The total ``kto``, and metrics that are plain means over examples: rewards in units of
+            beta times nats, log-probs in nats an answer, ``kl`` (z0) in nats.
+
+        Raises:
+            AnimaError: `reference` is missing or of another shape.
+            DataError: an example's answer has no supervised token.
+        """
+        if reference is None or reference.shape != logps.shape:
+            raise AnimaError("the reference log-probs do not fit the targets", where="kto")
+        good = _good(batch)
+        gain = logps - reference.to(logps.dtype)
+        scores = batch.per_example(gain, Role.CHOSEN) + batch.per_example(gain, Role.REJECTED)
+        moved = self._moved(batch, gain) if self.mismatched else logps.new_zeros(())
+        # 1 - sigmoid(x) = sigmoid(-x)
+        distance = torch.where(good, moved - scores, scores - moved)
+        options = self.options
+        kinds = logps.new_tensor([options.undesirable_weight, options.desirable_weight])
+        weights = kinds[good.long()] * batch.weights.to(logps.dtype)
+        total = (weights * torch.sigmoid(options.beta * distance)).sum()
+        spoken = logps.detach()
+        said = batch.per_example(spoken, Role.CHOSEN) + batch.per_example(spoken, Role.REJECTED)
+        metrics = _by_kind("rewards", options.beta * scores.detach(), good)
+        metrics |= _by_kind("logps", said, good)
+        if self.mismatched:  # it sees the whole step, so that a difference of means is one
+            metrics |= {"kl": (moved, 1.0)} | _margin(metrics)
+        return LossOutput({"kto": total}, metrics)
+
+    def _moved(self, batch: Batch, gain: torch.Tensor) -> torch.Tensor:
+        """z0, a scalar."""
+        gain = gain.detach()
+        has = batch.per_example(torch.ones_like(gain), Role.MISMATCHED) > 0
+        weights = batch.weights.to(gain.dtype) * has
+        mean = (weights * batch.per_example(gain, Role.MISMATCHED)).sum()
+        return (mean / weights.sum().clamp_min(torch.finfo(gain.dtype).tiny)).clamp_min(0)
+
+
+def _good(batch: Batch) -> torch.Tensor:
+    """Whether each example's answer is a good one, ``[E]`` bool."""
+    ones = torch.ones_like(batch.targets)
+    good, bad = (batch.per_example(ones, role) for role in (Role.CHOSEN, Role.REJECTED))
+    empty = ((good == 0) & (bad == 0)).nonzero().flatten().tolist()
+    if empty:
+        rows = ", ".join(str(batch.rows[index] + 1) for index in empty[:5])
+        raise DataError(
+            f"no token of the answer is a target in example {rows}",
+            where="kto",
+            fix="Give every example an answer that fits --max-length.",
+        )
+    return good > 0
+
+
+def _by_kind(name: str, values: torch.Tensor, good: torch.Tensor) -> Means:
+    """The mean over good answers and that over bad ones."""
+    kinds = {"chosen": good, "rejected": ~good}
+    return {
+        f"{name}_{kind}": (values[which].sum(), float(which.sum())) for kind, which in kinds.items()
+    }
+
+
+def _margin(metrics: Means) -> Means:
+    """By how much good answers are rewarded more than bad ones, where there are both."""
+    (chosen, good), (rejected, bad) = (metrics[f"rewards_{k}"] for k in ("chosen", "rejected"))
+    if not good or not bad:
+        return {"margin": (0.0, 0.0)}
+    return {"margin": (chosen / good - rejected / bad, 1.0)}
