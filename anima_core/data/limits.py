@@ -57,6 +57,26 @@ class Limits:
         )
 
 
+def side(example: EncodedExample, limit: int, *, alone: bool = False) -> str:
+    """Which part of an example with several answers makes it too long: in words, or nothing.
+
+    Args:
+        example: a prompt and the answers that continue it; of any other nothing is said.
+        limit: tokens of the longest prompt with its answer; or of the longest answer.
+        alone: whether answers are limited without their prompt.
+    """
+    prompt, *answers = example.segments
+    if len(answers) < 2:
+        return ""
+    before = 0 if alone else len(prompt.ids)
+    if before >= limit:
+        return "the prompt alone"
+    over = [a.role for a in answers if before + len(a.ids) > limit]
+    if len(over) == len(answers):
+        return "each of its answers"
+    return " and ".join(f"the {role.name.lower()} answer" for role in over)
+
+
 def is_plain(example: EncodedExample) -> bool:
     """Whether an example is text that is learnt whole, so that any part of it can be."""
     (first, *others) = example.segments

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from anima_core.batch import EncodedExample
-from anima_core.data.limits import Limits, Sizes, is_plain
+from anima_core.data.limits import Limits, Sizes, is_plain, side
 from anima_core.data.place import place
 from anima_core.data.quantile import nearest_rank
 from anima_core.errors import DataError
@@ -33,39 +34,50 @@ class Over:
     Attributes:
         count: how many are over it.
         refused: how many of those may be neither cut nor left out.
-        first: file and line of the first ones refused, at most `SHOWN`.
+        first: file and line of the first ones refused, at most `SHOWN`, and which side of a pair
+            it is that is too long.
+        sides: how many of those refused each side of a pair makes too long.
         longest: tokens of the longest one refused.
         all: tokens of every example that has what is limited, where some may be refused.
     """
 
     count: int = 0
     refused: int = 0
-    first: list[tuple[str, int]] = field(default_factory=list)
+    first: list[tuple[str, int, str]] = field(default_factory=list)
+    sides: Counter[str] = field(default_factory=Counter)
     longest: int = 0
     all: array[int] = field(default_factory=lambda: array("I"))
 
-    def refuse(self, example: EncodedExample, size: int) -> None:
+    def refuse(self, example: EncodedExample, size: int, side: str) -> None:
         """Note an example that is over the limit and may not be made shorter or left out."""
         self.refused += 1
         self.longest = max(self.longest, size)
+        if side:
+            self.sides[side] += 1
         if len(self.first) < SHOWN:
-            self.first.append((example.file, example.line))
+            self.first.append((example.file, example.line, side))
 
     def merge(self, later: Over) -> None:
         """Take in the examples that follow."""
         self.count += later.count
         self.refused += later.refused
         self.first = [*self.first, *later.first][:SHOWN]
+        self.sides.update(later.sides)
         self.longest = max(self.longest, later.longest)
         self.all.extend(later.all)
 
     def what(self, limit: int, are: str, whole: str) -> str:
         """How many are over it, and the first ones' places."""
-        places = ", ".join(place(file, line) for file, line in self.first)
-        more = f" and {self.refused - SHOWN} more" if self.refused > SHOWN else ""
+        places = ", ".join(
+            place(file, line) + (f" ({side})" if side else "") for file, line, side in self.first
+        )
+        more = sides = ""
+        if self.refused > SHOWN:
+            more = f" and {self.refused - SHOWN} more"
+            sides = "".join(f"; {count} by {side}" for side, count in self.sides.most_common())
         return (
             f"{self.refused} of {len(self.all)} examples {are.format(limit)}{whole} "
-            f"(the longest has {self.longest}): {places}{more}"
+            f"(the longest has {self.longest}{sides}): {places}{more}"
         )
 
     def keeps(self, limit: int, flag: str) -> str:
@@ -120,7 +132,9 @@ class Lengths:
         limited = (self.length, self.prompt, self.answer)
         for over, size, tokens in zip(limited, sizes, excess, strict=True):
             if tokens > 0:
-                over.refuse(example, size)
+                alone = over is self.answer
+                by = "" if over is self.prompt else side(example, size - tokens, alone=alone)
+                over.refuse(example, size, by)
 
     def merge(self, later: Lengths) -> None:
         """Take in the lengths of the examples that follow."""

@@ -140,3 +140,42 @@ def test_a_limit_that_keeps_95_percent_already_is_not_named() -> None:
     error = refusal(examples, Limits(3))
     assert "1 of 100" in error.what
     assert "95%" not in error.fix
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((4, 7, 2), "the chosen answer"),
+        ((4, 2, 7), "the rejected answer"),
+        ((4, 7, 8), "each of its answers"),
+        ((10, 2, 3), "the prompt alone"),
+    ],
+)
+def test_a_refused_pair_says_which_side_is_too_long(sizes, said) -> None:
+    lengths = Lengths()
+    assert fit([pair(*sizes), pair(2, 2, 2)], Limits(10), "error", lengths, never)
+    refusal = lengths.refusal(Limits(10), "error")
+    assert isinstance(refusal, DataError)
+    longest = sizes[0] + max(sizes[1:])
+    assert f"(the longest has {longest}): a.jsonl:5 ({said})" in refusal.what
+
+
+def test_of_a_limit_of_answers_the_prompt_is_no_part() -> None:
+    lengths, limits = Lengths(), Limits(100, prompt=3, answer=4)
+    fit([pair(9, 4, 5)], limits, "error", lengths, never)
+    refusal = lengths.refusal(limits, "error")
+    assert isinstance(refusal, DataError)
+    over_prompt, over_answer = refusal.what.split("; ", 1)
+    assert "prompt of more than 3 tokens (the longest has 9): a.jsonl:5" in over_prompt
+    assert "a.jsonl:5 (the rejected answer)" in over_answer
+
+
+def test_of_many_pairs_the_sides_are_counted() -> None:
+    first, later = Lengths(), Lengths()
+    fit([pair(4, 7, 2)] * 3, Limits(10), "error", first, never)
+    fit([pair(4, 2, 7)] * 2, Limits(10), "error", later, never)
+    first.merge(later)
+    refusal = first.refusal(Limits(10), "error")
+    assert isinstance(refusal, DataError)
+    assert "11; 3 by the chosen answer; 2 by the rejected answer): a.jsonl:5 (" in refusal.what
+    assert refusal.what.endswith(" and 2 more")

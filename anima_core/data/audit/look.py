@@ -19,6 +19,7 @@ from anima_core.data.audit.rows import ROW, answer_key, row_of
 from anima_core.data.chat import Renderer
 from anima_core.data.encoder import Encoder
 from anima_core.data.formats import Example
+from anima_core.data.limits import side
 from anima_core.data.place import place
 from anima_core.errors import DataError
 
@@ -107,9 +108,10 @@ class Looker:
         self, seen: Observed, example: Example, encoded: EncodedExample
     ) -> EncodedExample | None:
         """The example as a run has it."""
+        by = side(encoded, self._encoder.limits.length)
         return seen.over.take(
             encoded,
-            place(encoded.file, encoded.line),
+            place(encoded.file, encoded.line) + (f" ({by})" if by else ""),
             self._encoder.limits,
             self._asked.overlong,
             lambda: self._encoder.shorter(example, encoded),
