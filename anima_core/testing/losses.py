@@ -10,6 +10,7 @@ import torch
 
 from anima_core.batch import Role
 from anima_core.testing.data import batch_of
+from anima_core.testing.hidden import draw_hidden, make_head, places_of, where_in_example
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch, EncodedExample
@@ -27,7 +28,7 @@ def check_gradient(
     tolerance: float = 1e-6,
     points: int = 256,
 ) -> None:
-    """The loss's gradient by the log-probs equals finite differences, in float64.
+    """The loss's gradient equals finite differences, in float64: by log-probs or hidden states.
 
     The loss must compute in the dtype of the log-probs that it is given: a cast to float32 on the
     way fails here. Its output must also be well formed: one scalar total for every denominator,
@@ -37,8 +38,8 @@ def check_gradient(
         loss: the loss.
         batch: examples of the kind that it wants.
         reference: reference log-probs, ``[S]``; random ones when None and it uses them.
-        logps: where to differentiate, ``[S]``, or ``[S, K]`` for a loss that needs top-k; random
-            ones when None.
+        logps: where to differentiate, ``[S]``, ``[S, K]`` for a loss that needs top-k, or
+            ``[M, H]`` for one that needs hidden states; random ones when None.
         seed: of the random ones.
         step: h in the central difference ``(f(x + h) - f(x - h)) / 2h``, error O(h^2).
         tolerance: largest difference, relative to the gradient's largest entry.
@@ -149,9 +150,10 @@ def _evaluate(
     reference: torch.Tensor | None,
 ) -> dict[str, torch.Tensor]:
     """One optimizer step over a split: everything that must not depend on it."""
-    fresh = copy.deepcopy(loss)
     whole = batch_of(examples)
+    fresh = prepared(loss, whole)
     tokens = wanted(fresh, whole)
+    owner = _owners(fresh, whole)
     out: dict[str, torch.Tensor] = {}
 
     def add(name: str, value: float | torch.Tensor) -> None:
@@ -159,7 +161,9 @@ def _evaluate(
 
     for part in split:
         batch = batch_of(examples, part)
-        at = torch.cat([(whole.target_example == i).nonzero().flatten() for i in part])
+        at = torch.cat([(owner == i).nonzero().flatten() for i in part])
+        if loss.needs == "hidden":
+            _same_places(fresh, whole, batch, at)
         own = wanted(fresh, batch)
         assert own is None or tokens is None or torch.equal(own, tokens[at]), (
             "`wanted` asks for other tokens of an example when others stand beside it"
@@ -179,6 +183,22 @@ def _evaluate(
     assert all(t.requires_grad for t in totals), "a total does not depend on the log-probs"
     (gradient,) = torch.autograd.grad(torch.stack(totals).sum(), logps)
     return {name: value.detach() for name, value in out.items()} | {"gradient": gradient}
+
+
+def _owners(loss: Loss, batch: Batch) -> torch.Tensor:
+    """The example of each of the values that a loss is called with."""
+    if loss.needs == "hidden":
+        return batch.example[places_of(loss, batch)]
+    return batch.target_example
+
+
+def _same_places(loss: Loss, whole: Batch, batch: Batch, at: torch.Tensor) -> None:
+    """A loss asks for the same tokens of an example, whatever stands beside it."""
+    before, now = places_of(loss, whole)[at], places_of(loss, batch)
+    expected, found = where_in_example(whole, before), where_in_example(batch, now)
+    assert torch.equal(found, expected), (
+        "`places` names other tokens of an example when others stand beside it"
+    )
 
 
 def _checked(output: LossOutput) -> LossOutput:
@@ -225,20 +245,29 @@ def wanted(loss: Loss, batch: Batch) -> torch.Tensor | None:
     return tokens
 
 
-def prepared(loss: Loss, batch: Batch) -> Loss:
-    """A copy of a loss, as it is when it is called: after it was asked which tokens it wants."""
+def prepared(loss: Loss, batch: Batch, dtype: torch.dtype = torch.float64) -> Loss:
+    """A copy of a loss, as it is when it is called.
+
+    It was asked which tokens it wants; one that needs hidden states has made its head, the same
+    every time, in `dtype`.
+    """
     fresh = copy.deepcopy(loss)
     wanted(fresh, batch)
+    if fresh.needs == "hidden":
+        make_head(fresh, dtype)
     return fresh
 
 
 def draw_logps(loss: Loss, batch: Batch, seed: int = 0) -> torch.Tensor:
-    """Random log-probs as the kernel would hand them to a loss, float64.
+    """Random log-probs, or hidden states, as the core would hand them to a loss, float64.
 
     Returns:
         ``[S]`` from -3 to 0; ``[S, K]`` of the tokens that a loss with ``needs = "topk"`` wants,
-        from a random distribution over the vocabulary at each place.
+        from a random distribution over the vocabulary at each place; ``[M, H]`` of the tokens
+        whose states a loss with ``needs = "hidden"`` wants.
     """
+    if loss.needs == "hidden":
+        return draw_hidden(loss, batch, seed)
     generator = torch.Generator().manual_seed(seed)
     tokens = wanted(copy.deepcopy(loss), batch)
     size = len(batch.targets)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from anima_core.testing.data import batch_of, random_examples
+from anima_core.testing.hidden import check_hidden
 from anima_core.testing.losses import (
     check_gradient,
     check_micro_batch_invariance,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _WORDS = {
     "data": ("completion", "preference", "unpaired"),
     "scope": ("example", "step"),
-    "needs": ("logps", "topk"),
+    "needs": ("logps", "topk", "hidden"),
     "uses_reference": (True, False),
 }
 
@@ -45,12 +46,14 @@ def check_loss(
     """Everything that the core relies on in a loss, on weighted random examples.
 
     1. `data`, `scope`, `needs` and `uses_reference` are there and mean something; where it needs
-       top-k, `wanted` gives ``[S, K]`` token ids, the same ones every time.
+       top-k, `wanted` gives ``[S, K]`` token ids, the same ones every time; where it needs hidden
+       states, `places` gives indices of tokens, and a `head` can be trained (`check_hidden`).
     2. `denominators` are positive, and depend on the batch alone.
     3. Its gradient (`check_gradient`), also for an example alone, and, unless its scope is the
        step, its independence of micro-batches (`check_micro_batch_invariance`).
-    4. float32 and bfloat16 log-probs give the same value up to rounding, finitely, and leave the
-       batch and the log-probs as they were; so does it under ``torch.no_grad``.
+    4. float32 and bfloat16 log-probs (hidden states: float32) give the same value up to rounding,
+       finitely, and leave the batch and the log-probs as they were; so does it under
+       ``torch.no_grad``.
     5. A `state_dict` comes with a `load_state_dict` that takes it.
     6. Where it says `weighs_tokens`, that a weight of all tokens of an example is a weight of the
        example, and that weights within an example tell its tokens apart.
@@ -75,9 +78,13 @@ def check_loss(
     if examples is None:
         kind, more = loss.data, {"weighted": True, "mismatched": bool(others)}
         examples = random_examples(kind, 6, seed=seed + 3, vocab=vocab, **more)
+        if getattr(loss, "reads_margins", False):
+            examples = [replace(e, margin=n % 3 / 2) for n, e in enumerate(examples)]
     batch = batch_of(examples)
     if loss.needs == "topk":
         _check_wanted(loss, batch, vocab)
+    if loss.needs == "hidden":
+        check_hidden(loss, batch, seed)
     _check_denominators(loss, batch)
     check_gradient(loss, batch, seed=seed)
     check_gradient(loss, batch_of(examples, [0]), seed=seed)
@@ -112,7 +119,7 @@ def _check_denominators(loss: Loss, batch: Batch) -> None:
         number = isinstance(value, int | float) and math.isfinite(value)
         assert number, f"denominator {name!r} is {value!r}, not a number"
         assert value > 0, f"denominator {name!r} is {value}"
-    wanted(fresh, batch)
+    fresh = prepared(fresh, batch)
     for seed in (1, 2):
         logps = draw_logps(fresh, batch, seed)
         fresh(batch, logps, draw_reference(fresh, batch, seed))
@@ -124,9 +131,10 @@ def _check_denominators(loss: Loss, batch: Batch) -> None:
 
 def _check_dtypes(loss: Loss, batch: Batch, seed: int) -> None:
     logps, reference = draw_logps(loss, batch, seed), draw_reference(loss, batch, seed)
-    exact = _value(loss, batch, logps, reference)
+    exact = _value(loss, batch, logps, reference).detach()
     kept = {f.name: copy.deepcopy(getattr(batch, f.name)) for f in fields(batch)}
-    for dtype, allowed in ((torch.float32, 1e-4), (torch.bfloat16, None)):
+    dtypes = ((torch.float32, 1e-4), (torch.bfloat16, None))
+    for dtype, allowed in dtypes[:1] if loss.needs == "hidden" else dtypes:
         given = logps.to(dtype).requires_grad_()
         other = None if reference is None else reference.to(dtype)
         before = given.detach().clone()
@@ -151,7 +159,7 @@ def _check_dtypes(loss: Loss, batch: Batch, seed: int) -> None:
 def _value(
     loss: Loss, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None
 ) -> torch.Tensor:
-    fresh = prepared(loss, batch)
+    fresh = prepared(loss, batch, logps.dtype)
     below = fresh.denominators(batch)
     totals = fresh(batch, logps, reference).totals
     return torch.stack([total / below[name] for name, total in totals.items()]).sum()
