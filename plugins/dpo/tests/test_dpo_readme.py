@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from anima_dpo.cpo.strategy import CpoOptions
 from anima_dpo.facts import NAMES
+from anima_dpo.kto.strategy import KtoOptions
 from anima_dpo.options import DpoOptions
+from anima_dpo.orpo.strategy import OrpoOptions
+from anima_dpo.simpo.strategy import SimpoOptions
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -24,3 +29,14 @@ def test_every_loss_is_there():
 def test_every_option_is_there():
     flags = [f"--dpo.{name.replace('_', '-')}" for name in DpoOptions.model_fields]
     assert first_cells("| option | default") == flags
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("orpo", OrpoOptions), ("simpo", SimpoOptions), ("cpo", CpoOptions), ("kto", KtoOptions)],
+)
+def test_every_option_of_the_others_is_there_with_its_default(name, options):
+    rows = re.findall(rf"^\| `--{name}\.([a-z-]+)` \| ([^|]+) \|", TEXT, re.MULTILINE)
+    assert {flag.replace("-", "_"): told for flag, told in rows} == {
+        field: str(info.default) for field, info in options.model_fields.items()
+    }
