@@ -1,0 +1,131 @@
+"""How many tokens a pass without a gradient has in flight, and what it does out of memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from anima_core import Batch
+from anima_core.registry.selection import select
+from anima_core.runs.memory import activation_bytes, memory_shape
+from anima_core.runs.reporter import SilentReporter
+from anima_core.testing import random_examples, run_context
+from anima_core.testing.models import tiny_config
+from anima_core.training.reference_pass import MOST, Forward, tokens_in_flight
+
+EXAMPLES = random_examples("preference", 12, seed=3, vocab=320)
+
+
+def in_flight(strategies: Sequence[str] = (), other: Any = None, **core: Any) -> int:
+    selection = select({name: {} for name in strategies})
+    run = run_context(strategies=selection.strategies, **core)
+    return tokens_in_flight(run, selection, other)
+
+
+def test_a_pass_has_more_in_flight_than_a_step_and_never_less() -> None:
+    deep = tiny_config(num_hidden_layers=24)
+    assert in_flight(micro_tokens=256, model_config=deep) > 256
+    assert in_flight(micro_tokens=256, model_config=deep, gradient_checkpointing=True) == 256
+    assert in_flight(micro_tokens=256) == 256, "a tiny model's logits are nearly all of a step"
+    assert in_flight(micro_tokens=1) >= 1
+    assert in_flight(micro_tokens=MOST["cpu"]) == MOST["cpu"]
+    assert in_flight(micro_tokens=1_000_000) == 1_000_000
+
+
+def test_it_is_bounded_by_what_a_device_gains_from() -> None:
+    for device in ("cpu", "cuda", "mps"):
+        tokens = in_flight(["xentropy"], micro_tokens=512, device=device)
+        assert 512 <= tokens <= MOST.get(device, MOST["cpu"])
+
+
+def test_its_memory_is_within_that_of_a_step() -> None:
+    """Of a kernel that holds all logits at once, it is the logits that decide."""
+    selection = select({})
+    wide = tiny_config(vocab=50_000)
+    run = run_context(strategies=selection.strategies, model_config=wide, micro_tokens=64)
+    tokens = tokens_in_flight(run, selection)
+    shape = memory_shape(run)
+    step = activation_bytes(run, shape) + 64 * shape.vocab * 12
+    assert tokens * shape.vocab * 12 <= step
+    assert tokens == 64, "logits are nearly all of it"
+
+
+def test_another_model_that_is_wider_has_less_in_flight() -> None:
+    own = run_context(micro_tokens=64)
+    wider = run_context(
+        micro_tokens=64, model_config=tiny_config(hidden_size=4096, intermediate_size=16384)
+    )
+    assert in_flight(micro_tokens=64, other=own) > in_flight(micro_tokens=64, other=wider) == 64
+
+
+class Device:
+    """Gives each target its id, and has room for so many tokens."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sizes: list[int] = []
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        self.sizes.append(batch.tokens)
+        if batch.tokens > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return batch.targets.double()
+
+
+def told(device: Device, tokens: int, rows: Sequence[int]) -> dict[int, torch.Tensor]:
+    return Forward(EXAMPLES, device, "cpu", tokens, SilentReporter())(rows)
+
+
+def expected(row: int) -> torch.Tensor:
+    example = EXAMPLES[row]
+    ids = [
+        token
+        for segment in example.segments
+        for token, wanted in zip(segment.ids, segment.supervised, strict=True)
+        if wanted
+    ]
+    return torch.tensor(ids, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.3, 0.0])
+def test_out_of_memory_means_smaller_pieces_and_the_same_values(share: float) -> None:
+    rows = random.Random(1).sample(range(12), 9)  # noqa: S311
+    whole = sum(EXAMPLES[row].tokens for row in rows)
+    longest = max(EXAMPLES[row].tokens for row in rows)
+    device = Device(max(longest, int(whole * share)))
+    values = told(device, 10_000, rows)
+    assert sorted(values) == sorted(rows)
+    for row, value in values.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected(row))
+    assert device.sizes[0] == whole
+    assert (len(device.sizes) == 1) == (share == 1.0)
+
+
+def test_what_did_not_fit_is_not_tried_again() -> None:
+    device = Device(sum(example.tokens for example in EXAMPLES[:2]))
+    forward = Forward(EXAMPLES, device, "cpu", 10_000, SilentReporter())
+    forward(range(6))
+    device.sizes.clear()
+    forward(range(6, 12))
+    assert max(device.sizes) <= device.room
+
+
+def test_an_example_that_does_not_fit_alone_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        told(Device(1), 10_000, range(3))
+
+
+def test_it_is_said_how_many_are_left() -> None:
+    notes: list[str] = []
+    reporter = SimpleNamespace(note=notes.append)
+    device = Device(max(example.tokens for example in EXAMPLES))
+    forward = Forward(EXAMPLES, device, "cpu", 10_000, reporter)  # type: ignore[arg-type]
+    forward(range(12))
+    assert notes
+    assert str(forward.tokens) in notes[-1]
