@@ -178,7 +178,7 @@ def test_a_run_is_repeated_and_resumed_from_its_own_file(
     with pytest.raises(UsageError, match="another reference model") as caught:
         from_file(tmp_path / "run" / "config.yaml", steps=4, resume=True)
     assert caught.value.where == "--resume"
-    with pytest.raises(UsageError, match="--dpo.reference was"):
+    with pytest.raises(UsageError, match=r"--dpo\.reference was"):
         train("run", tiny_dir, steps=4, resume=True)
     with pytest.raises(UsageError, match="another reference model"):
         train("run", steps=4, resume=True)

@@ -94,7 +94,7 @@ def expected(row: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.3, 0.0])
 def test_out_of_memory_means_smaller_pieces_and_the_same_values(share: float) -> None:
-    rows = random.Random(1).sample(range(12), 9)  # noqa: S311
+    rows = random.Random(1).sample(range(12), 9)
     whole = sum(EXAMPLES[row].tokens for row in rows)
     longest = max(EXAMPLES[row].tokens for row in rows)
     device = Device(max(longest, int(whole * share)))
