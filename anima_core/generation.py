@@ -104,8 +104,8 @@ def _refuse_scorer(source: ModelSource) -> None:
                 f"the run {source.given} learnt to judge text by a head of its own ({file}), "
                 "and not to write it",
                 where="MODEL",
-                fix="Score answers with it (`anima plugins show` names its loss's page), or name "
-                "another run.",
+                fix="Load it in transformers to score answers, as the page of its loss shows, or "
+                "name another run.",
             )
 
 
