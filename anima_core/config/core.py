@@ -123,8 +123,8 @@ class CoreOptions(BaseModel):
     )
     cache: bool = Field(
         default=True,
-        description="Keep the data's tokens for later runs, and take them from there when neither "
-        "the files nor what becomes of them has changed.",
+        description="Keep the data's tokens and the reference's log-probs for later runs, and take "
+        "them from there when nothing that they depend on has changed.",
     )
     learning_rate: float | None = Field(
         default=None,

@@ -92,6 +92,6 @@ def reference_model(prepared: Prepared) -> ReferenceModel | None:
         return None
     where = reference_option(prepared.selection)
     with named(where):
-        source, selection, beside = frozen_source(prepared.run, name)
+        source, selection, beside = together(lambda: frozen_source(prepared.run, name))
         folder = first_here(lambda: model_folder(source, weights=True))
     return ReferenceModel(prepared.run, where, source, selection, beside, folder)

@@ -1,0 +1,148 @@
+"""The key of reference log-probs covers all that they depend on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from anima_core.runs.prepare import prepare
+from anima_core.runs.reporter import SilentReporter
+from anima_core.runs.request import RunRequest
+from anima_core.training.reference_cache import ReferenceEntry
+from anima_core.training.reference_facts import data_facts, identity, model_facts, trained_folder
+
+pytest.importorskip("anima_dpo")
+pytest.importorskip("anima_longctx")
+pytest.importorskip("anima_qlora")
+
+PLAIN = {"lora": {}, "dpo": {}}
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"prompt": [{"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": f"Hello number {n}. " * 4},
+                    {"role": "assistant", "content": "Hm."},
+                    {"role": "user", "content": "Pick"}],
+         "chosen": [{"role": "assistant", "content": "yes " * (n + 1)}],
+         "rejected": [{"role": "assistant", "content": "no"}]}
+        for n in range(4)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def key(tiny_dir: Path, data: Path) -> Callable[..., str]:
+    def key(
+        strategies: dict[str, Any] | None = None, tokens: int = 64, rows: int = 4, **core: Any
+    ) -> str:
+        given = {"model": str(tiny_dir), "data": (str(data),), "device": "cpu",
+                 "dtype": "float32", **core}  # fmt: skip
+        prepared = prepare(RunRequest(given, strategies or PLAIN), reporter=SilentReporter())
+        prepared.refuse_errors()
+        assert prepared.plan.data is not None
+        run = prepared.run
+        facts = model_facts(run, prepared.selection, run.model_dir, None)
+        facts |= data_facts(prepared.plan.data, range(rows), run, tokens)
+        return ReferenceEntry(facts, np.array([0])).key
+
+    return key
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "a limit that cuts": {"max_length": 90, "overlong": "truncate"},
+    "a template": {"template": "zephyr"},
+    "a dtype": {"dtype": "bfloat16"},
+    "a seed": {"seed": 3},
+    "fewer examples": {"max_examples": 3, "rows": 3},
+    "some of the examples": {"rows": 2},
+    "another adapter": {"strategies": {"full": {}, "dpo": {}}},
+    "an adapter's option": {"strategies": {"lora": {"r": 3}, "dpo": {}}},
+    "a kernel": {"strategies": {**PLAIN, "xentropy": {}}},
+    "a change of the model": {"strategies": {**PLAIN, "rope-scaling": {"factor": 2}}},
+    "its options": {"strategies": {**PLAIN, "rope-scaling": {"factor": 3}}},
+    "quantised weights": {"strategies": {"qlora": {}, "dpo": {}}},
+}
+
+
+def test_every_change_is_another_key(key: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text(TEMPLATE)
+    changes = {**CHANGES, "a template's text": {"template": str(tmp_path / "own.jinja")}}
+    keys = {name: key(**change) for name, change in {"none": {}, **changes}.items()}
+    same = {one: [other for other in keys if keys[other] == keys[one]] for one in keys}
+    assert all(len(names) == 1 for names in same.values()), same
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.5, "batch_size": 3, "steps": 7, "schedule": "cosine"},
+        {"micro_tokens": 17, "tokens": 128, "gradient_checkpointing": True},
+        {"max_length": 1000},
+        {"strategies": {"lora": {}, "dpo": {"beta": 0.7, "loss": "hinge"}}},
+        {"strategies": {**PLAIN, "paged-adamw": {}}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_no_log_prob_is_the_same_key(
+    key: Callable[..., str], change: dict[str, Any]
+) -> None:
+    assert key(**change) == key()
+
+
+def test_in_16_bits_the_cut_is_part_of_it(key: Callable[..., str]) -> None:
+    assert key(dtype="bfloat16", tokens=64) != key(dtype="bfloat16", tokens=128)
+
+
+def test_a_record_is_part_of_it(key: Callable[..., str], data: Path) -> None:
+    first = key()
+    data.write_text(data.read_text(encoding="utf-8").replace("no", "never"), encoding="utf-8")
+    assert key() != first
+
+
+def test_where_a_model_lies_is_not_part_of_it(
+    key: Callable[..., str], tiny_dir: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dir, copy)
+    assert key(model=str(copy)) == key()
+
+
+def test_a_models_weights_configuration_and_code_are(tiny_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_dir, copy)
+    seen = {identity(tiny_dir), identity(copy)}
+    assert len(seen) == 1
+    (weights,) = copy.glob("*.safetensors")
+    tensors = load_file(weights)
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] + 1e-3
+    save_file(tensors, weights, {"format": "pt"})
+    seen.add(identity(copy))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    seen.add(identity(copy))
+    (copy / "modeling.py").write_text("# another")
+    seen.add(identity(copy))
+    assert len(seen) == 4
+
+
+def test_what_a_run_trained_is_found_without_its_model(tmp_path: Path) -> None:
+    assert trained_folder(tmp_path) is None
+    for step in (1, 2):
+        (tmp_path / f"checkpoints/step-00000{step}/adapter").mkdir(parents=True)
+        (tmp_path / f"checkpoints/step-00000{step}/COMPLETE").touch()
+    assert trained_folder(tmp_path) == tmp_path / "checkpoints/step-000002/adapter"
+    (tmp_path / "model").mkdir()
+    assert trained_folder(tmp_path) == tmp_path / "model"
