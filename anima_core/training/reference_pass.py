@@ -27,8 +27,8 @@ FACTORS = (16, 8, 4, 2)
 """How many times the tokens of a training step's micro-batch are tried, the most first."""
 
 MOST = {"cuda": 16_384, "cpu": 512}
-"""Tokens past which a larger micro-batch gains no speed, in round numbers. On a CPU, SmolLM2 took as
-many a second 512 at a time as 2,048 or 4,096, in float32 and in 4 bits."""
+"""Tokens past which a larger micro-batch gains no speed, in round numbers. On a CPU, SmolLM2 took
+as many a second 512 at a time as 2,048 or 4,096, in float32 and in 4 bits."""
 
 MOST_ELSEWHERE = 4_096
 
