@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from anima_core.runs.prepare import prepare
@@ -136,6 +137,19 @@ def test_a_models_weights_configuration_and_code_are(tiny_dir: Path, tmp_path: P
     (copy / "modeling.py").write_text("# another")
     seen.add(identity(copy))
     assert len(seen) == 4
+
+
+def test_one_tensor_of_many_is_enough(tmp_path: Path) -> None:
+    """As a merge into one layer would change it, in a file far larger than what is read."""
+    tensors = {f"t{n:03}": torch.full((64, 1024), float(n)) for n in range(100)}
+    seen = set()
+    for name in (None, "t000", "t050", "t051", "t099"):
+        changed = dict(tensors)
+        if name is not None:
+            changed[name] = changed[name] + 1e-3
+        save_file(changed, tmp_path / "model.safetensors", {"format": "pt"})
+        seen.add(identity(tmp_path))
+    assert len(seen) == 5
 
 
 def test_what_a_run_trained_is_found_without_its_model(tmp_path: Path) -> None:
