@@ -43,6 +43,9 @@ def reference_problems(
     if source is None:
         return []
     where = reference_option(selection)
+    if not isinstance(source, str):
+        what = f"its loss's reference_model is {source!r}, which names no model"
+        return [Problem(where, what, "The plugin must give it as a str, or None.")]
     if not loss.uses_reference:
         what = "would do nothing: the loss looks at no reference"
         return [Problem(where, what, "Leave it out, or use a loss that compares with one.")]

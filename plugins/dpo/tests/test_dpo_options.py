@@ -18,6 +18,7 @@ FINE = [
     {"loss": ["sigmoid", "sft"], "weights": [1, 0.2], "beta": 0.3},
     {"loss": "sigmoid,bco_pair", "bco_shift": False},
     {"loss": "discopop", "discopop_tau": 0.1, "f_divergence": "js_divergence"},
+    {"loss": "ipo,sft", "reference": "demo"},
     {"loss": "ipo,sft", "f_divergence": "forward_kl", "ld_alpha": 0.5},
     {"loss": "aot", "label_smoothing": 0.1, "length_normalised": True},
     {"f_divergence": "alpha_divergence", "f_alpha": 0.7, "rpo_alpha": 1.0, "wpo": True},
@@ -30,6 +31,7 @@ REFUSED = [
     ({"loss": "sft", "beta": 0.2}, "beta", "sigmoid"),
     ({"loss": "ipo", "length_normalised": True}, "length-normalised", "sigmoid"),
     ({"loss": "sft", "ld_alpha": 0.5}, "ld-alpha", "sigmoid"),
+    ({"loss": "sft", "reference": "demo"}, "reference", "sigmoid"),
     ({"loss": "sft", "wpo": True}, "wpo", "sigmoid"),
     ({"loss": "aot,sigmoid", "wpo": True}, "wpo", "sigmoid"),
     ({"loss": "sft", "f_divergence": "forward_kl"}, "f-divergence", "sigmoid"),
@@ -70,6 +72,8 @@ def test_every_fault_is_told_of_at_once():
         {"loss": "sigmoid,sft", "weights": "1,0"},
         {"loss": "sigmoid,sft", "weights": "1,-1"},
         {"weights": "inf"},
+        {"reference": ""},
+        {"reference": 3},
         {"ld_alpha": 1.0},
         {"ld_alpha": -0.1},
         {"rpo_alpha": 0},
@@ -113,3 +117,22 @@ def test_a_misspelt_loss_is_named_with_what_there_is():
 
     with pytest.raises(UsageError, match=r"--dpo\.loss.*sppo_hard"):
         build_options("dpo", DpoOptions, {"loss": "sigmoyd"})
+
+
+def test_a_reference_that_exists_is_kept_whole(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "sft").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert DpoOptions(reference="runs/sft").reference == str(tmp_path / "runs" / "sft")
+    assert DpoOptions(reference=tmp_path / "runs").reference == str(tmp_path / "runs")
+    (tmp_path / "demo").mkdir()
+    for name in ("demo", "owner/name", "./nowhere", "~nobody-of-that-name/x", "x" * 5000):
+        assert DpoOptions(reference=name).reference == name
+    (tmp_path / "demo" / "manifest.json").touch()
+    assert DpoOptions(reference="demo").reference == str(tmp_path / "demo")
+
+
+def test_the_loss_names_its_reference_where_it_has_one():
+    for options, named in (({}, None), ({"reference": "demo"}, "demo")):
+        assert Dpo(DpoOptions(**options)).loss(run_context()).reference_model == named
+    alone = DpoOptions(loss="sft", reference="demo")
+    assert Dpo(alone).loss(run_context()).reference_model is None
