@@ -196,6 +196,28 @@ def test_what_is_named_is_kept_whole(
     assert "reference: " in json.dumps(manifest["plan"])
 
 
+def test_answers_without_pairs_are_compared_with_it_too(
+    loads: Loads, other: Path, tiny_dir: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "answers.jsonl"
+    rows = [
+        {"prompt": f"Pick {n}", "completion": "yes " * (n + 1), "label": bool(n % 2)}
+        for n in range(4)
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    losses = []
+    for reference in ({}, {"reference": str(other)}):
+        output = tmp_path / f"run{len(losses)}"
+        anima_core.adapt(
+            tiny_dir, data, output=output, strategies={"lora": {}, "kto": reference}, steps=1,
+            batch_size=4, dtype="float32", device="cpu",
+        )  # fmt: skip
+        losses.append(json.loads((output / "metrics.jsonl").read_text().splitlines()[0])["loss"])
+    assert loads.kinds == ["LlamaForCausalLM", "GPT2LMHeadModel", "LlamaForCausalLM"]
+    assert losses[0] == pytest.approx(0.5, abs=1e-4)
+    assert abs(losses[1] - 0.5) > 1e-3
+
+
 # What is refused, before a weight is read.
 
 

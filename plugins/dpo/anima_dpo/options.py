@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from anima_core import Options
 from anima_dpo.facts import NAMES, LossName
+from anima_dpo.naming import REFERENCE, ModelName
 
 Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
 
@@ -24,20 +23,6 @@ def _several(value: object) -> object:
         for part in parts
         for word in (part.split(",") if isinstance(part, str) else [part])
     )
-
-
-def _model_name(value: object) -> object:
-    """A path that exists is kept whole, so that a run's config.yaml works from anywhere."""
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if not isinstance(value, str) or not value:
-        return value
-    try:
-        path = Path(value).expanduser()
-        there = (path / "manifest.json" if value == "demo" else path).exists()
-    except (OSError, RuntimeError, ValueError):  # too long, or the home of nobody
-        return value
-    return str(path.absolute()) if there else value
 
 
 class DpoOptions(Options):
@@ -64,13 +49,7 @@ class DpoOptions(Options):
         "reward beta * log(pi / pi_ref) (Rafailov et al. 2023, eq. 7). Smaller lets it drift "
         "further; 0.1 to 0.5 is usual.",
     )
-    reference: Annotated[str, BeforeValidator(_model_name)] | None = Field(
-        default=None,
-        min_length=1,
-        description="The model that the trained one is compared with: a folder, a run directory, "
-        "a hub id, a .gguf file or demo. It must have the same vocabulary; it is loaded first, "
-        "asked once and freed. [default: the model as training starts]",
-    )
+    reference: ModelName | None = Field(default=None, min_length=1, description=REFERENCE)
     label_smoothing: float = Field(
         default=0.0,
         ge=0,

@@ -44,6 +44,7 @@ class KtoLoss(Loss):
 
     def __init__(self, options: KtoOptions | None = None) -> None:
         self.options = options or KtoOptions()
+        self.reference_model: str | None = self.options.reference
         self.mismatched = self.options.loss == "kto"
         self.scope = "step" if self.mismatched else "example"
         self.headline = ("margin", "kl") if self.mismatched else ()

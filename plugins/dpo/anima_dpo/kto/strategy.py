@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from anima_core import Options, Problem, hookimpl
+from anima_dpo.naming import REFERENCE, ModelName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ class KtoOptions(Options):
         "reward beta * log(pi / pi_ref) (Ethayarajh et al. 2024, eq. 8). Smaller lets it drift "
         "further; 0.01 to 0.5 is usual.",
     )
+    reference: ModelName | None = Field(default=None, min_length=1, description=REFERENCE)
     desirable_weight: float = Field(
         default=1.0,
         gt=0,
