@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from anima_core.data.store import Examples
 from anima_core.runs.prepare import prepare
 from anima_core.runs.reporter import SilentReporter
 from anima_core.runs.request import RunRequest
@@ -110,6 +111,27 @@ def test_a_record_is_part_of_it(key: Callable[..., str], data: Path) -> None:
     first = key()
     data.write_text(data.read_text(encoding="utf-8").replace("no", "never"), encoding="utf-8")
     assert key() != first
+
+
+def test_its_hash_of_the_data_is_that_of_the_examples_that_are_there(
+    tiny_dir: Path, data: Path
+) -> None:
+    """Of what is left after all limits and parting, on either side."""
+    core = {"model": str(tiny_dir), "data": (str(data),), "eval_fraction": 0.5, "max_examples": 3}
+    prepared = prepare(RunRequest(core, PLAIN), reporter=SilentReporter())
+    prepared.refuse_errors()
+    sides = [
+        (prepared.plan.data, prepared.examples),
+        (prepared.plan.eval_data, prepared.eval_examples),
+    ]
+    seen = set()
+    for summary, examples in sides:
+        assert summary is not None
+        assert isinstance(examples, Examples)
+        assert summary.sha256 == Examples.of(list(examples)).fingerprint()
+        assert summary.examples == len(examples) > 0
+        seen.add(summary.sha256)
+    assert len(seen) == 2
 
 
 def test_where_a_model_lies_is_not_part_of_it(
