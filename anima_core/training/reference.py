@@ -8,6 +8,7 @@ world-th micro-batch, and all of them get the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from anima_core.data.batching import lengths_of, micro_batches
+from anima_core.errors import InterruptedRunError
 from anima_core.training.ranks import is_main, local_rank, rank_and_world
 from anima_core.training.reference_cache import PartWriter, ReferenceEntry
 from anima_core.training.reference_pass import Forward
@@ -164,7 +166,7 @@ def _compute(
         reporter.note(f"{before} of {len(asked.rows)} examples were computed before")
     if todo:
         compute = Forward(asked.examples, logps_of(), asked.device, asked.tokens, reporter)
-        with PartWriter(entry, PART_SECONDS) as parts:
+        with _saying_that_it_goes_on(entry), PartWriter(entry, PART_SECONDS) as parts:
             for values in _passed(asked.name, todo, before, compute, reporter, stop):
                 put(values)
                 parts.add(values)
@@ -191,6 +193,17 @@ def _passed(
             for rows in todo[first : first + world][rank : rank + 1]:
                 yield compute(rows)
                 tell(len(rows))
+
+
+@contextmanager
+def _saying_that_it_goes_on(entry: ReferenceEntry | None) -> Iterator[None]:
+    """Say of a pass that is interrupted that nothing of it is lost."""
+    try:
+        yield
+    except InterruptedRunError as error:
+        if entry is not None:
+            error.fix = "Run the same command again: the reference log-probs go on from here."
+        raise
 
 
 def _left_by_a_broken_pass(

@@ -114,8 +114,9 @@ def test_computed_read_or_resumed_gives_the_same_losses_bit_for_bit(
         for folder in cache.iterdir():
             _remove(folder)
         broken, resumed = Listener(after), Listener()
-        with pytest.raises(InterruptedRunError):
+        with pytest.raises(InterruptedRunError) as caught:
             train(broken, strategies=strategies)
+        assert "go on from here" in caught.value.fix
         assert (len(list(cache.glob("*.parts"))) == 1) == (after > 0)
         assert train(resumed, strategies=strategies) == whole
         assert resumed.told[0] == broken.computed
