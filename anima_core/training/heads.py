@@ -75,6 +75,17 @@ def add_head(built: Built, loss: Loss, name: str) -> tuple[Adapter, torch.nn.Mod
     return (with_head(built.adapter, head), head) if head is not None else (built.adapter, None)
 
 
+def projection_idle(adapter: Adapter, loss: Loss) -> bool:
+    """Whether a model's output projection is trained and yet has no part in the loss.
+
+    So it is beside a loss of hidden states in full fine-tuning, unless it is the embedding too.
+    """
+    model = unwrap(adapter.model)
+    weight = head_of(model).weight
+    own = weight.requires_grad and weight is not model.get_input_embeddings().weight
+    return loss.needs == "hidden" and own
+
+
 def with_head(adapter: Adapter, head: torch.nn.Module) -> Adapter:
     """An adapter that trains, saves and loads a head too."""
 

@@ -176,7 +176,7 @@ class _Training:
         """Everything with state, wrapped for the device and the ranks."""
         from anima_core.training.accelerator import make_accelerator
         from anima_core.training.callbacks import Events, training_arguments
-        from anima_core.training.heads import add_head, start_head, trained
+        from anima_core.training.heads import add_head, projection_idle, start_head, trained
         from anima_core.training.loop import Loop
         from anima_core.training.module import LogpsModule
         from anima_core.training.optimizer import learning_rate_schedule, parameter_groups
@@ -192,7 +192,7 @@ class _Training:
         optimizer = together(lambda: self.selection.call("optimizer", run=run, groups=groups))
         schedule = learning_rate_schedule(optimizer, run.config, self.total)
         arguments = training_arguments(run, self.total)
-        accelerator = make_accelerator(run, some_unused=loss.needs == "hidden")
+        accelerator = make_accelerator(run, some_unused=projection_idle(adapter, loss))
         module = LogpsModule(
             built.adapter.model,
             token_logps,

@@ -18,7 +18,14 @@ from anima_core.loss.plain import plain_logps
 from anima_core.runs.capabilities import kernel_problems
 from anima_core.testing import batch_of, random_examples, tiny_model
 from anima_core.training.evaluate import evaluate
-from anima_core.training.heads import head_bytes, head_file, load_head, make_head, with_head
+from anima_core.training.heads import (
+    head_bytes,
+    head_file,
+    load_head,
+    make_head,
+    projection_idle,
+    with_head,
+)
 from anima_core.training.module import LogpsModule
 from anima_core.training.step import StepRunner, add_denominators, cut
 
@@ -221,6 +228,20 @@ def test_a_head_is_saved_beside_what_the_adapter_saves(tmp_path: Path) -> None:
     head_file(tmp_path).unlink()
     with pytest.raises(UsageError, match="not the head of this loss"):
         reader.load(tmp_path)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_projection_that_is_trained_for_nothing_is_known(tied: bool) -> None:
+    from anima_core.model.full import Full
+    from anima_core.strategy import NoOptions
+    from anima_core.testing import run_context
+
+    model = tiny_model(tie_word_embeddings=tied)
+    adapter = Full(NoOptions()).adapt_model(run_context(), model)
+    assert projection_idle(adapter, Ends()) is not tied  # type: ignore[arg-type]
+    assert not projection_idle(adapter, SimpleNamespace(needs="logps"))  # type: ignore[arg-type]
+    model.requires_grad_(False)
+    assert not projection_idle(adapter, Ends())  # type: ignore[arg-type]
 
 
 def selection(strategy: str, distribution: str) -> SimpleNamespace:
