@@ -17,6 +17,7 @@ from anima_core.data.store import Examples
 from anima_core.runs.prepare import prepare
 from anima_core.runs.reporter import SilentReporter
 from anima_core.runs.request import RunRequest
+from anima_core.training import reference_facts
 from anima_core.training.reference_cache import ReferenceEntry
 from anima_core.training.reference_facts import data_facts, identity, model_facts, trained_folder
 
@@ -74,6 +75,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a kernel": {"strategies": {**PLAIN, "xentropy": {}}},
     "a change of the model": {"strategies": {**PLAIN, "rope-scaling": {"factor": 2}}},
     "its options": {"strategies": {**PLAIN, "rope-scaling": {"factor": 3}}},
+    "another attention": {"strategies": {**PLAIN, "flash-attention-2": {}}},
     "quantised weights": {"strategies": {"qlora": {}, "dpo": {}}},
 }
 
@@ -84,6 +86,51 @@ def test_every_change_is_another_key(key: Callable[..., str], tmp_path: Path) ->
     keys = {name: key(**change) for name, change in {"none": {}, **changes}.items()}
     same = {one: [other for other in keys if keys[other] == keys[one]] for one in keys}
     assert all(len(names) == 1 for names in same.values()), same
+
+
+PATCH = """
+from contextlib import nullcontext
+from pydantic import Field
+import anima_core
+
+class Options(anima_core.Options):
+    depth: int = Field(default=1, description="Depth.")
+
+class Patch:
+    api = anima_core.HOOK_API
+    summary = "A patch made for a test."
+    slots = ()
+    requires = ()
+    conflicts = ()
+    Options = Options
+
+    def __init__(self, options):
+        self.options = options
+
+    @anima_core.hookimpl
+    def patch_model(self, run, model):
+        return nullcontext()
+"""
+
+
+def test_a_patch_is_part_of_it_with_its_options_and_version(
+    key: Callable[..., str], distribute: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribute("third-party", PATCH, {"patch-of-mine": "Patch"})
+    seen = {key()}
+    for depth in (1, 2):
+        seen.add(key(strategies={**PLAIN, "patch-of-mine": {"depth": depth}}))
+    assert len(seen) == 3
+    other = reference_facts.strategies_of
+
+    def later(selection: Any) -> dict[str, Any]:
+        found = {name: dict(entry) for name, entry in other(selection).items()}
+        found["lora"]["version"] = "99"
+        return found
+
+    monkeypatch.setattr(reference_facts, "strategies_of", later)
+    seen.add(key())
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize(
