@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PART_SECONDS = 15.0
 """How much of a pass may be lost when its process is killed."""
 
+STAGE = "reference log-probs"
+
 LogpsOf = Callable[["Batch"], torch.Tensor]
 """Log-probs of a batch's targets, ``[S]``; called without a gradient."""
 
@@ -74,7 +76,7 @@ class Asked:
     device: str
     tokens: int
     cache: bool = True
-    name: str = "reference log-probs"
+    name: str = STAGE
 
 
 def starts_of(counts: Sequence[int]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from anima_core.training.build import adapter_folder
-from anima_core.training.reference import Asked, LogpsOf, Reference, reference_for
+from anima_core.training.reference import STAGE, Asked, LogpsOf, Reference, reference_for
 from anima_core.training.reference_facts import data_facts, model_facts
 from anima_core.training.reference_pass import tokens_in_flight
 
@@ -92,7 +92,9 @@ class References:
         plan, run = prepared.plan, prepared.run
         held_out = range(len(prepared.eval_examples))
 
-        def ask(examples: Sequence[Any], rows: Sequence[int], data: Any) -> Reference | None:
+        def ask(
+            examples: Sequence[Any], rows: Sequence[int], data: Any, name: str = STAGE
+        ) -> Reference | None:
             if not examples or data is None:
                 return None
             asked = Asked(
@@ -102,8 +104,10 @@ class References:
                 device=run.device,
                 tokens=tokens,
                 cache=run.config.cache,
+                name=name,
             )
             return reference_for(asked, logps_of, self._reporter, self._stop)
 
-        self.held_out = ask(prepared.eval_examples, held_out, plan.eval_data)
+        name = f"{STAGE} of held-out data"
+        self.held_out = ask(prepared.eval_examples, held_out, plan.eval_data, name)
         self.training = ask(prepared.examples, self._seen, plan.data)
