@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 import anima_core
+from anima_core.testing import save_tiny
 
 from .conftest import rows
 from .test_resume import wait_for_step
@@ -33,7 +34,9 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "ANIMA_CACHE": str(cache)}
 
 
-def jobs(tiny: Path, sft: Path, pairs: Path, other: Path) -> dict[str, dict[str, Any]]:
+def jobs(
+    tiny: Path, untied: Path, sft: Path, pairs: Path, other: Path
+) -> dict[str, dict[str, Any]]:
     """The runs to make, by name; each goes to a folder of that name."""
 
     def job(strategies: dict[str, Any], data: Path = sft, **options: Any) -> dict[str, Any]:
@@ -55,6 +58,10 @@ def jobs(tiny: Path, sft: Path, pairs: Path, other: Path) -> dict[str, dict[str,
         ),
         # batches of 11 and 1: one process has no example in every second step
         "full": job({"full": {}}, batch_size=11, steps=4, learning_rate=1e-3),
+        # its output projection is trained and has no part in the loss
+        "reward": job(
+            {"full": {}, "reward": {}}, pairs, **dpo, model=str(untied), learning_rate=1e-3
+        ),
         "stopped": job({"lora": {}}, **watched, kill=True),
         "resumed": job({"lora": {}}, **watched, resume=True),
         "diverged": job({"full": {}}, learning_rate=1e30, warmup=0, max_grad_norm=0, steps=20),
@@ -73,7 +80,8 @@ def wanted(work: Path, tiny_dir: Path, sft_file: Path, pairs_file: Path) -> dict
     other = work / "other.jsonl"
     lines = [{"prompt": f"Tell {n}", "completion": "two " * (9 - n)} for n in range(7)]
     other.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return jobs(tiny_dir, sft_file, pairs_file, other)
+    untied = save_tiny(work / "untied", tie_word_embeddings=False)
+    return jobs(tiny_dir, untied, sft_file, pairs_file, other)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +137,7 @@ def assert_same_run(two: Path, one: Path) -> None:
         torch.testing.assert_close(got[name], tensor, rtol=1e-4, atol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "qlora", "full"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "qlora", "full", "reward"])
 def test_two_processes_give_what_one_gives(
     name: str, work: Path, told: list[dict[str, Any]], alone: Any
 ) -> None:
