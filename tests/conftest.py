@@ -44,6 +44,18 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def feedback_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight prompts with an answer each, every other one a good one."""
+    path = tmp_path_factory.mktemp("data") / "feedback.jsonl"
+    rows = [
+        {"prompt": f"Pick {n}", "completion": "yes " * (n % 3 + 1), "label": n % 2 == 0}
+        for n in range(8)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that no other session shares; the demo model's conversion alone is kept."""

@@ -15,28 +15,46 @@ from anima_core.registry.selection import select
 
 ADAPT = ("full", "lora", "qlora")
 LOSS = ("sft", "dpo")
+OTHER_LOSS = ("orpo", "simpo", "cpo", "kto")
 LOGPS = ("plain", "xentropy")
 OPTIMIZER = ("adamw", "paged-adamw")
 ATTENTION = ("sdpa", "flash-attention-2")
 ROPE = (None, "rope-scaling")
-ALTERNATIVES = (ADAPT, LOSS, LOGPS, OPTIMIZER, ATTENTION)
+ALTERNATIVES = (ADAPT, (*LOSS, *OTHER_LOSS), LOGPS, OPTIMIZER, ATTENTION)
 COMBINATIONS = list(itertools.product(ADAPT, LOSS, LOGPS, OPTIMIZER, ATTENTION, ROPE))
+# The other losses meet the kernels as dpo does (beside each one alone: tests/conformance).
+EXTREMES = [
+    (adapt, loss, *others)
+    for loss in OTHER_LOSS
+    for adapt, *others in (
+        ("full", "plain", "adamw", "sdpa", None),
+        ("lora", "xentropy", "adamw", "flash-attention-2", None),
+        ("qlora", "xentropy", "paged-adamw", "flash-attention-2", "rope-scaling"),
+    )
+]
 
 
 def test_there_are_96_combinations() -> None:
     assert len(COMBINATIONS) == 96
 
 
-@pytest.mark.parametrize("names", COMBINATIONS, ids=lambda names: "+".join(n or "-" for n in names))
+@pytest.mark.parametrize(
+    "names", [*COMBINATIONS, *EXTREMES], ids=lambda names: "+".join(n or "-" for n in names)
+)
 def test_two_steps(
-    names: tuple[str | None, ...], tiny_dir: Path, sft_file: Path, pairs_file: Path, tmp_path: Path
+    names: tuple[str | None, ...],
+    tiny_dir: Path,
+    sft_file: Path,
+    pairs_file: Path,
+    feedback_file: Path,
+    tmp_path: Path,
 ) -> None:
     strategies: dict[str, dict[str, object]] = {name: {} for name in names if name}
     if "rope-scaling" in strategies:
         strategies["rope-scaling"] = {"type": "yarn", "factor": 2.0}
     result = anima_core.adapt(
         tiny_dir,
-        pairs_file if "dpo" in strategies else sft_file,
+        {"sft": sft_file, "kto": feedback_file}.get(str(names[1]), pairs_file),
         output=tmp_path / "run",
         strategies=strategies,
         steps=2,
@@ -53,6 +71,8 @@ def test_two_steps(
     assert all(math.isfinite(row["loss"]) and row["grad_norm"] > 0 for row in metrics)
     if "dpo" in strategies:
         assert metrics[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    if "kto" in strategies:
+        assert metrics[0]["loss"] == pytest.approx(0.5, abs=1e-4)
     assert metrics[1]["loss"] != metrics[0]["loss"]
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     filled = {line["hook"]: line["strategy"] for line in manifest["plan"]["slots"]}
