@@ -21,6 +21,7 @@ BUNDLED: dict[str, Offer] = {o.name: o for o in offers() if o.distribution in DI
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("xentropy", {"chunk_tokens": 5, "chunk_vocab": 7}),
     ("dpo", {"beta": 0.5, "label_smoothing": 0.2}),
+    ("reward", {"centering": 0.1}),
     ("paged-adamw", {"bits": 32}),
     ("qlora", {"bits": 8}),
     ("qlora", {"quant_type": "fp4", "double_quant": False}),

@@ -97,8 +97,8 @@ def test_the_head_starts_as_in_learning_to_summarize():
     torch.manual_seed(0)
     weight = RewardHead(4095).score.weight
     assert weight.shape == (1, 4095)
-    assert float(weight.mean()) == pytest.approx(0, abs=4 / 4096)
-    assert float(weight.std()) == pytest.approx(1 / 64, rel=0.05)
+    assert weight.mean().item() == pytest.approx(0, abs=4 / 4096)
+    assert weight.std().item() == pytest.approx(1 / 64, rel=0.05)
     assert [*RewardHead(3).state_dict()] == ["score.weight"]
 
 
