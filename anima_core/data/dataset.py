@@ -18,6 +18,7 @@ from anima_core.data.handling import Handling
 from anima_core.data.intake import Intake, Source, Taken
 from anima_core.data.mismatched import mismatched
 from anima_core.data.mixture import Mixed, Mixture, mixture_of
+from anima_core.data.pairs import pair_summary
 from anima_core.data.selection import drawn, drawn_mixture, hold_out
 from anima_core.data.store import Examples
 from anima_core.data.tally import Tally
@@ -212,6 +213,10 @@ def _summary(
         bad_kinds=dict(tally.faults.kinds),
         weighted=tally.weighted,
         margined=tally.margined,
+        equal_pairs=tally.equal.count,
+        equal_places=tuple(tally.equal.places),
+        early_pairs=tally.apart.count,
+        early_places=tuple(tally.apart.places),
         special_text=tally.special.records,
         special_texts=dict(tally.special.texts),
         special_places=tally.special.places(),
@@ -280,6 +285,7 @@ def counts(examples: Examples, kind: str) -> dict[str, Any]:
         **brief(columns),
         "good_answers": good,
         "bad_answers": len(examples) - good if kind == "unpaired" else 0,
+        "pairs": pair_summary(examples) if kind == "preference" else None,
     }
 
 

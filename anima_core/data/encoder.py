@@ -10,9 +10,11 @@ from anima_core.batch import EncodedExample, TokenSegment
 from anima_core.contracts import Record
 from anima_core.data.chat import Renderer
 from anima_core.data.formats import Example, Format, Kind, fields_of, named, to_examples
+from anima_core.data.formats.preferences import PART_EARLY
 from anima_core.data.handling import Handling
 from anima_core.data.limits import Limits
 from anima_core.data.overlong import fit
+from anima_core.data.place import place
 from anima_core.data.placeholders import Placeholders
 from anima_core.data.renamed import Columns
 from anima_core.data.selection import group_of
@@ -133,17 +135,22 @@ class Encoder:
         # A pair of equal answers prefers nothing: its gradient is zero under any such loss.
         useful = [e for e in examples if not e.chosen or e.chosen != e.rejected]
         tally.unsupervised += len(examples) - len(useful)
+        for example in examples:
+            if example.chosen and example.chosen == example.rejected:
+                tally.equal.add(place(example.file, example.line))
         made: list[tuple[Example, EncodedExample]] = []
         rows = encode(self._render, useful, tally.faults.add, self._handling.train_on)
         for example, segments in zip(useful, rows, strict=True):
             if not segments:
                 tally.formats[example.format] -= not example.part
             elif _teaches(segments):
-                place = (example.file, example.line, group_of(example))
-                own = EncodedExample(segments, example.weight, *place, margin=example.margin)
+                origin = (example.file, example.line, group_of(example))
+                own = EncodedExample(segments, example.weight, *origin, margin=example.margin)
                 made.append((example, own))
             else:
                 tally.unsupervised += 1
+                if len(segments) == 3 and segments[1].ids == segments[2].ids:
+                    tally.equal.add(place(example.file, example.line))
         return made
 
     def _fitting(
@@ -193,6 +200,8 @@ class Encoder:
                 _note_unread(renamed, examples[0], tally)
                 for example in examples:
                     tally.remarks.update(example.remarks)
+                    if PART_EARLY in example.remarks:
+                        tally.apart.add(place(example.file, example.line))
                     filled = self._placeholders.fill(example, tally.placeholders)
                     self._special.note(_own_part(filled), tally.special)
                     yield filled

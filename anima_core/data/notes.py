@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from anima_core.config.values import pairs_of
 from anima_core.data.chat import PLAIN_NOTE
 from anima_core.data.formats import FIELDS
+from anima_core.data.formats.preferences import PART_EARLY
+from anima_core.data.place import together
 from anima_core.problems import Problem
 from anima_core.registry.names import did_you_mean
 
@@ -26,24 +28,18 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
     notes = []
     if summary.bad:
         notes.append(_bad(summary))
-    over = f"{summary.overlong} examples over {_limits(summary)}"
-    if summary.dropped:
-        notes.append(f"{summary.dropped} of {over} were dropped")
-    if summary.truncated:
-        notes.append(f"{summary.truncated} of {over} had their context cut from the left")
-    if summary.split:
-        notes.append(
-            f"{summary.split} texts over {summary.limit} tokens were split into parts of as many"
-        )
+    notes += _overlong(summary)
     if summary.short:
         notes.append(f"{summary.short} examples shorter than --min-length were left out")
     if summary.not_drawn:
         notes.append(f"{summary.not_drawn} examples were left out by --max-examples, by the seed")
     if summary.mixture:
         notes += _mixture(summary)
-    if summary.unsupervised:
-        notes.append(f"{summary.unsupervised} examples were left out: nothing to learn from")
-    notes += [f"{count:,} records: {remark}" for remark, count in summary.remarks.items()]
+    notes += _idle(summary)
+    for remark, count in summary.remarks.items():
+        where = f" ({listed(summary.early_places, count)})" if remark == PART_EARLY else ""
+        notes.append(f"{count:,} records: {remark}{where}")
+    notes += _shared_prompts(summary)
     if summary.filled:
         notes.append(f"placeholders were filled: {counted(summary.filled)}")
     if summary.replaced_fields:
@@ -56,6 +52,38 @@ def data_notes(summary: DataSummary, tokenizer: PreTrainedTokenizerBase) -> list
     return notes
 
 
+def _overlong(summary: DataSummary) -> list[str]:
+    over = f"{summary.overlong} examples over {_limits(summary)}"
+    told = (
+        (summary.dropped, f"{summary.dropped} of {over} were dropped"),
+        (summary.truncated, f"{summary.truncated} of {over} had their context cut from the left"),
+        (
+            summary.split,
+            f"{summary.split} texts over {summary.limit} tokens were split into parts of as many",
+        ),
+    )
+    return [text for count, text in told if count]
+
+
+def _idle(summary: DataSummary) -> list[str]:
+    """What there is nothing to learn from."""
+    found = []
+    if equal := summary.equal_pairs:
+        where = listed(summary.equal_places, equal)
+        found.append(f"{equal:,} pairs were left out, whose two answers are equal: {where}")
+    if others := summary.unsupervised - equal:
+        found.append(f"{others} examples were left out: nothing to learn from")
+    return found
+
+
+def _shared_prompts(summary: DataSummary) -> list[str]:
+    pairs = summary.pairs
+    if pairs is None or not pairs.shared:
+        return []
+    what = f"{pairs.shared:,} of {summary.examples:,} pairs share their prompt with another pair"
+    return [f"{what} ({pairs.prompts:,} different prompts)"]
+
+
 def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
     """What is most likely not meant, and what to do about it."""
     found = []
@@ -65,6 +93,11 @@ def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
     if summary.unended and not summary.split:  # of a text that was split, the last part ends it
         what = f"{summary.unended:,} examples have an answer whose end is not taught"
         found.append((what, "`anima data` shows where; --template names another chat template."))
+    if summary.pairs and summary.pairs.contradicted:
+        count, groups = summary.pairs.contradicted, summary.pairs.contradictions
+        where = listed([together(group, " / ") for group in groups], count)
+        what = f"{count:,} pairs stand there the other way round too: {where}"
+        found.append((what, "Keep one of each: together they teach nothing."))
     if summary.special_text:
         texts = ", ".join(f"{text} in {n:,}" for text, n in _most(summary.special_texts))
         what = (
@@ -137,6 +170,12 @@ def _mixture(summary: DataSummary) -> list[str]:
             "twice in DATA (its examples then come up to twice), or give it a smaller share"
         )
     return notes
+
+
+def listed(places: Sequence[str], count: int) -> str:
+    """The first places of so many."""
+    more = count - len(places)
+    return ", ".join(places) + (f" and {more:,} more" if more > 0 else "")
 
 
 def fill_advice(placeholders: Mapping[str, int]) -> str:

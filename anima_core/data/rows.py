@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
+from anima_core.data.pair_key import pair_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +74,7 @@ def schema() -> Any:
             ("answer", pa.binary(HASH)),
             ("ends", pa.bool_()),
             ("margin", pa.float64()),
+            ("pair", pa.uint64()),
         ]
     )
 
@@ -128,6 +130,7 @@ def pack(examples: Sequence[EncodedExample], special: Collection[int] = ()) -> P
         pa.array([answer for _, answer in hashes], pa.binary(HASH)),
         pa.array(_summed(_open_ends(ids, mask, sizes, special), tokens) == 0),
         pa.array([example.margin for example in examples], pa.float64()),
+        pa.array([pair_key(example) for example in examples], pa.uint64()),
     ]
     return Packed(pa.RecordBatch.from_arrays(columns, schema=schema()), tuple(names))
 

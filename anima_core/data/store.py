@@ -41,6 +41,9 @@ class Columns:
         ends: whether each answer's last target ends a turn or the text, bool.
         source: which of the sources it came from, int32.
         prompt: tokens of its first segment, int32: of the prompt, where answers continue it.
+        pair: what pairs with the same prompt and answers share, whichever was chosen (see
+            `pair_key`), uint64.
+        answers: tokens of a pair's chosen and rejected answer, ``[E, 2]`` int32.
         verdict: the `Role` of its first answer, int8: of unpaired feedback, whether it is good.
     """
 
@@ -54,6 +57,8 @@ class Columns:
     source: NDArray[np.int32]
     prompt: NDArray[np.int32]
     verdict: NDArray[np.int8]
+    pair: NDArray[np.uint64]
+    answers: NDArray[np.int32]
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
         """Those of some rows."""
@@ -111,6 +116,8 @@ class Store:
             np.full(self.rows, self._source, np.int32),
             _of_segments(batches, "size", 0, np.int32),
             _of_segments(batches, "role", 1, np.int8),
+            _numbers(batches, "pair", np.uint64),
+            np.stack([_of_segments(batches, "size", n, np.int32) for n in (1, 2)], axis=1),
         )
 
     def _batches(self) -> Iterator[Any]:

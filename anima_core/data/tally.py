@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from anima_core.data.audit.noted import Noted
 from anima_core.data.faults import Faults
 from anima_core.data.overlong import Lengths
 from anima_core.data.placeholders import Named
@@ -30,6 +31,8 @@ class Tally:
         weighted: examples within the limit whose messages have weights other than 0 and 1.
         margined: examples within the limit that say by how much an answer is the better one.
         special: the text of special tokens in what records say.
+        equal: pairs left out since their two answers are equal.
+        apart: pairs of whole dialogues that part before their last answers.
     """
 
     records: int = 0
@@ -45,6 +48,8 @@ class Tally:
     weighted: int = 0
     margined: int = 0
     special: Met = field(default_factory=Met)
+    equal: Noted = field(default_factory=Noted)
+    apart: Noted = field(default_factory=Noted)
 
     def merge(self, later: Tally) -> None:
         """Take in what was counted of the records that follow."""
@@ -61,3 +66,5 @@ class Tally:
         self.weighted += later.weighted
         self.margined += later.margined
         self.special.merge(later.special)
+        self.equal.merge(later.equal)
+        self.apart.merge(later.apart)

@@ -72,6 +72,38 @@ class MixtureShare:
 
 
 @dataclass(frozen=True)
+class PairSummary:
+    """What the preference pairs of a data set are like, those that are trained on.
+
+    Attributes:
+        chosen_tokens, rejected_tokens: mean tokens of the better and of the worse answers.
+        longer, shorter: pairs whose better answer is the longer, or the shorter one.
+        prompts: different prompts.
+        shared: pairs whose prompt another pair has too.
+        contradicted: pairs that another has the other way round.
+        contradictions: for the first of those, the places of the pairs that contradict each other.
+    """
+
+    chosen_tokens: float
+    rejected_tokens: float
+    longer: int
+    shorter: int
+    prompts: int
+    shared: int
+    contradicted: int = 0
+    contradictions: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def preferred_length(self) -> str:
+        """``longer`` or ``shorter``, where the better answer is so often that one that a model may
+        learn the length alone; else nothing.
+        """
+        from anima_core.data.length_bias import preferred_length
+
+        return preferred_length(self.longer, self.shorter)
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """What a data set holds, after encoding.
 
@@ -116,6 +148,9 @@ class DataSummary:
         good_answers, bad_answers: of unpaired feedback, the examples whose answer is a good one,
             and the others.
         unmatched: examples that should have another's answer beside their own, and have none.
+        pairs: what preference pairs are like; None for other kinds.
+        equal_pairs, equal_places: pairs left out since their answers are equal, and the first.
+        early_pairs, early_places: pairs of dialogues that part before their last questions.
     """
 
     sources: tuple[str, ...]
@@ -161,6 +196,11 @@ class DataSummary:
     good_answers: int = 0
     bad_answers: int = 0
     unmatched: int = 0
+    pairs: PairSummary | None = None
+    equal_pairs: int = 0
+    equal_places: tuple[str, ...] = ()
+    early_pairs: int = 0
+    early_places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_the_loss_decides_the_kind_and_else_the_records(data, write):
     code, out, _ = data(file, "--json")
     told = json.loads(out)
     assert (code, told["setting"]["kind"], told["setting"]["loss"]) == (0, "preference", "")
-    assert [finding["code"] for finding in told["findings"]] == ["length-bias", "no-loss"]
+    assert [finding["code"] for finding in told["findings"]] == ["no-loss"]
     code, out, _ = data(file, "--dpo", "--json")
     assert json.loads(out)["setting"]["kind_from"] == "--dpo"
     code, out, _ = data(write(ask("q", "a")), "--dpo")

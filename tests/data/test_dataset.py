@@ -94,7 +94,9 @@ def test_preferences(make_tokenizer: Make) -> None:
     assert (example.weight, example.line) == (2.0, 1)
     assert (summary.examples, summary.unsupervised) == (1, 1)
     assert summary.formats == {"preference": 2}
-    assert data_notes(summary, tokenizer) == ["1 examples were left out: nothing to learn from"]
+    assert data_notes(summary, tokenizer) == [
+        "1 pairs were left out, whose two answers are equal: x.jsonl:2"
+    ]
     batch = collate(examples, [0])
     assert set(batch.target_role.tolist()) == {Role.CHOSEN, Role.REJECTED}
 

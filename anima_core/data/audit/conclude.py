@@ -86,6 +86,7 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
         unread_fields=tuple(tally.unread),
         replaced_fields=tuple(tally.columns.hidden),
         remarks=dict(tally.remarks),
+        early=_count(tally.apart),
         packing=_packing(trained, setting),
     )
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from anima_core.data.audit.report import AuditFinding, AuditReport
+from anima_core.data.formats.preferences import PART_EARLY
+from anima_core.data.length_bias import preferred_length
 from anima_core.data.notes import counted, fill_advice, unread_note
+from anima_core.data.place import together
 
 OFTEN, OFTEN_SHARE = 5, 0.01
 """An answer is told of as frequent from so many prompts, and such a share of the examples, on."""
 
-LONGER = 2 / 3
-"""Share of pairs from which on the longer answer is told of as the one that is preferred."""
-
 ONE_SIDED = 0.9
 """Share of one label from which on feedback is told of as one-sided."""
-
-_PLACE = re.compile(r"(.*):(\d+)( \(record number\))?", re.DOTALL)
 
 Check = Callable[[AuditReport], Iterator[AuditFinding]]
 
@@ -39,17 +36,6 @@ def percent(share: float) -> str:
     if share > 0.999:
         return "over 99.9%"
     return f"{share:.1%}" if share < 0.1 or share > 0.99 else f"{share:.0%}"
-
-
-def together(group: Sequence[str], between: str) -> str:
-    """Places in few words: ``data.jsonl:3 = 17`` for two of one file."""
-    found = [_PLACE.fullmatch(place) for place in group]
-    if all(found):
-        (file, _, unit), *others = (match.groups() for match in found if match)
-        if all((f, u) == (file, unit) for f, _, u in others):
-            numbers = between.join(match[2] for match in found if match)
-            return f"{file}:{numbers}{unit or ''}"
-    return between.join(group)
 
 
 def many(count: int, thing: str) -> str:
@@ -207,9 +193,11 @@ def _repeats(report: AuditReport) -> Iterator[AuditFinding]:
             fix = "Leave some out, unless that is how the model should answer."
             yield AuditFinding("same-answer", "warning", what, fix, answer.places)
     others = report.prompts
-    if others.groups and report.setting.kind == "completion":
+    if others.groups and report.setting.kind in ("completion", "preference"):
         places = tuple(together(group, " / ") for group in others.places)
-        what = f"{many(others.groups, 'prompt')} answered in more than one way"
+        pairs = report.setting.kind == "preference"
+        how = "with more than one pair" if pairs else "answered in more than one way"
+        what = f"{many(others.groups, 'prompt')} {how}"
         yield AuditFinding("other-answers", "note", what, "", places)
 
 
@@ -221,12 +209,19 @@ def _pairs(report: AuditReport) -> Iterator[AuditFinding]:
         places = tuple(together(group, " / ") for group in pairs.contradicted.places)
         what = f"{many(pairs.contradicted.extra, 'pair')} that another has the other way round"
         yield AuditFinding("contradictions", "warning", what, "Keep one of each.", places)
-    shorter = 1 - pairs.chosen_longer - pairs.equal_length
-    for share, word in ((pairs.chosen_longer, "longer"), (shorter, "shorter")):
-        if share >= LONGER:
-            what = f"in {percent(share)} of the pairs the better answer is the {word} one"
-            fix = "The model may learn the length alone; balance the pairs if that is not meant."
-            yield AuditFinding("length-bias", "warning", what, fix)
+    shares = {
+        "longer": pairs.chosen_longer,
+        "shorter": 1 - pairs.chosen_longer - pairs.equal_length,
+    }
+    word = preferred_length(*(round(share * report.examples) for share in shares.values()))
+    if word:
+        what = f"in {percent(shares[word])} of the pairs the better answer is the {word} one"
+        fix = (
+            "The model may learn the length alone (Park et al. 2024, arXiv:2403.19159). If that is "
+            "not meant, balance the pairs, or take a loss that answers' lengths matter less to: "
+            "--dpo.length-normalised, --dpo.ld-alpha, --simpo."
+        )
+        yield AuditFinding("length-bias", "warning", what, fix)
 
 
 def _labels(report: AuditReport) -> Iterator[AuditFinding]:
@@ -240,7 +235,8 @@ def _labels(report: AuditReport) -> Iterator[AuditFinding]:
 
 def _notes(report: AuditReport) -> Iterator[AuditFinding]:
     for remark, count in report.remarks.items():
-        yield AuditFinding("remark", "note", f"{many(count, 'record')}: {remark}")
+        places = report.early.places if remark == PART_EARLY else ()
+        yield AuditFinding("remark", "note", f"{many(count, 'record')}: {remark}", "", places)
     if report.filled:
         yield AuditFinding("filled", "note", f"placeholders were filled: {counted(report.filled)}")
     if report.replaced_fields:

@@ -205,6 +205,7 @@ class AuditReport:
         special_texts: how many write each.
         replaced: examples with U+FFFD, which stands for bytes that could not be read.
         placeholders, filled, unread_fields, replaced_fields, remarks: as in the plan.
+        early: pairs of dialogues that part before their last questions.
         packing: how full micro-batches would be.
         findings: what is worth a sentence.
         shown: examples token by token.
@@ -239,6 +240,7 @@ class AuditReport:
     unread_fields: tuple[str, ...]
     replaced_fields: tuple[str, ...]
     remarks: Mapping[str, int]
+    early: Count
     packing: Packing | None
     findings: tuple[AuditFinding, ...] = ()
     shown: tuple[ExampleView, ...] = field(default=())

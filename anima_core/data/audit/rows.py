@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
+from anima_core.data.pair_key import pair_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +47,6 @@ hash of the targets' ids (of a pair: of the better answer's). ``pair``: hash of 
 the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without.
 """
 
-_WORD = 0xFFFF_FFFF_FFFF_FFFF
-
 
 def row_of(
     example: EncodedExample,
@@ -66,13 +65,9 @@ def row_of(
         label: the verdict on it, where it has one.
     """
     segments = example.segments
-    pair = len(segments) == 3
-    swapped = chosen = rejected = 0
-    if pair:
-        prompt, *answers = segments
-        own = [_hash([prompt, answer]) for answer in answers]
-        swapped = (own[0] + own[1]) & _WORD
-        chosen, rejected = (sum(answer.supervised) for answer in answers)
+    chosen = rejected = 0
+    if len(segments) == 3:
+        chosen, rejected = (sum(answer.supervised) for answer in segments[1:])
     return (
         example.tokens,
         example.longest,
@@ -87,7 +82,7 @@ def row_of(
         _hash(segments),
         example.group,
         answer_key(example),
-        swapped,
+        pair_key(example),
         -1 if label is None else int(label),
     )
 

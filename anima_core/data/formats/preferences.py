@@ -13,6 +13,10 @@ from anima_core.data.formats.example import Parts
 from anima_core.data.turns import Message, turns
 
 BOTH = ("chosen", "rejected")
+PART_EARLY = (
+    "the two dialogues part before their last questions, and so do not answer one prompt; all that "
+    "follows the first difference is compared"
+)
 
 
 def are_whole(fields: Mapping[str, Any]) -> bool:
@@ -103,7 +107,10 @@ def _apart(
                 f"{field}[{shared}]",
                 f"the first difference in a message by {answer[shared]['role']!r}",
                 "dialogues that part at an assistant's message",
+                "give both the same prompt, word for word, or leave the pair out",
             )
+    if any(message["role"] == "user" for message in (*chosen[shared:], *rejected[shared:])):
+        remarks = (*remarks, PART_EARLY)
     return Parts(chosen[:shared], chosen[shared:], rejected[shared:], remarks=remarks)
 
 

@@ -36,7 +36,8 @@ def _idle(options: DpoOptions) -> Iterator[Problem]:
     yield from unused("length_normalised", lambda facts: facts.compares and not facts.per_token)
     yield from unused("ld_alpha", lambda facts: facts.compares)
     yield from unused("wpo", lambda facts: facts.compares)
-    yield from unused("f_divergence", lambda facts: facts.difference)
+    if not any(FACTS[name].compares for name in options.loss):  # else see `_clashing`
+        yield from unused("f_divergence", lambda facts: facts.difference)
     for field, name in (("discopop_tau", "discopop"), ("bco_shift", "bco_pair")):
         if changed(options, field) and name not in options.loss:
             fix = f"Leave it out, or add {name} to --dpo.loss."

@@ -130,8 +130,30 @@ def test_pairs_are_compared():
     assert report.pairs.chosen == (3 * 12 + 6) / 4
     found = codes(report)
     assert found["contradictions"].places == ("d.jsonl:1 / 4",)
-    assert "75% of the pairs the better answer is the longer" in found["length-bias"].what
+    assert found["other-answers"].places == ("d.jsonl:1 / 4",)
+    assert "1 prompt with more than one pair" in found["other-answers"].what
+    assert "length-bias" not in found, "three pairs of four are chance"
     assert found["no-loss"].level == "note"
+
+
+def test_a_length_that_decides_many_pairs_is_told_of():
+    fields = [{"prompt": f"p{n}", "chosen": "long answer", "rejected": "short"} for n in range(45)]
+    fields += [{"prompt": f"q{n}", "chosen": "a", "rejected": "another"} for n in range(15)]
+    found = codes(audited(records(*fields), kind="preference"))
+    assert "75% of the pairs the better answer is the longer" in found["length-bias"].what
+    assert "--dpo.length-normalised" in found["length-bias"].fix
+
+
+def test_dialogues_that_part_early_are_listed():
+    def talk(first, answer):
+        turns = ("user", "hello"), ("assistant", first), ("user", "and?"), ("assistant", answer)
+        return [{"role": role, "content": text} for role, text in turns]
+
+    early = {"chosen": talk("x", "good"), "rejected": talk("y", "bad")}
+    late = {"chosen": talk("x", "good"), "rejected": talk("x", "bad")}
+    found = codes(audited(records(late, early, late), kind="preference"))["remark"]
+    assert found.places == ("d.jsonl:2",)
+    assert "1 record: the two dialogues part before their last questions" in found.what
 
 
 def test_labels_are_counted():
