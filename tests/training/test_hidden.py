@@ -112,8 +112,9 @@ def textbook(loss: Ends, family: str) -> tuple[float, dict[str, torch.Tensor]]:
         scores = scores - scores.mean()
     value = (scores**2).mean()
     value.backward()
-    head = {f"head.{n}": p.grad for n, p in module.head.named_parameters()}  # type: ignore[union-attr]
-    return value.item(), {f"model.{n}": g for n, g in gradients(model).items()} | head  # type: ignore[dict-item]
+    assert module.head is not None
+    found = {f"model.{n}": g for n, g in gradients(model).items()}
+    return value.item(), found | {f"head.{n}": g for n, g in gradients(module.head).items()}
 
 
 @pytest.mark.parametrize("scope", ["example", "step"])
@@ -144,7 +145,7 @@ def test_evaluation_gives_the_same_loss(scope: str) -> None:
 
 
 def test_it_is_given_float32_and_its_head_computes_in_it() -> None:
-    seen = []
+    seen: list[torch.dtype] = []
 
     class Watching(Ends):
         def __call__(
@@ -193,15 +194,15 @@ def test_a_head_is_the_seed_s_and_must_have_something_to_train() -> None:
     assert not torch.equal(first.weight, other.weight)  # type: ignore[arg-type]
     for bad, said in ((7, "a int, not"), (torch.nn.Identity(), "no parameter to train")):
         loss = Ends()
-        loss.head = lambda size, bad=bad: bad  # type: ignore[method-assign,misc,assignment]
+        loss.head = lambda size, bad=bad: bad  # type: ignore[method-assign,misc]
         with pytest.raises(SetupError, match=said):
             make_head(loss, 64, seed=5, device="cpu", name="ends")  # type: ignore[arg-type]
 
 
 def test_the_plan_counts_it_without_a_weight() -> None:
     assert head_bytes(Ends(), 64) == 16 * 65  # type: ignore[arg-type]
-    assert head_bytes(SimpleNamespace(needs="hidden"), 64) == 0  # type: ignore[arg-type]
-    assert head_bytes(SimpleNamespace(needs="logps"), 64) == 0  # type: ignore[arg-type]
+    assert head_bytes(SimpleNamespace(needs="hidden"), 64) == 0
+    assert head_bytes(SimpleNamespace(needs="logps"), 64) == 0
 
 
 def test_a_head_is_saved_beside_what_the_adapter_saves(tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_a_projection_that_is_trained_for_nothing_is_known(tied: bool) -> None:
     model = tiny_model(tie_word_embeddings=tied)
     adapter = Full(NoOptions()).adapt_model(run_context(), model)
     assert projection_idle(adapter, Ends()) is not tied  # type: ignore[arg-type]
-    assert not projection_idle(adapter, SimpleNamespace(needs="logps"))  # type: ignore[arg-type]
+    assert not projection_idle(adapter, SimpleNamespace(needs="logps"))
     model.requires_grad_(False)
     assert not projection_idle(adapter, Ends())  # type: ignore[arg-type]
 
