@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from anima_core import Problem
 from anima_dpo.facts import FACTS, LossFacts
 from anima_dpo.idle import changed, nothing
 from anima_dpo.options import DpoOptions
+
+if TYPE_CHECKING:
+    from anima_core import DataSummary
 
 
 def problems(options: DpoOptions) -> Iterator[Problem]:
@@ -81,3 +85,27 @@ def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
             f"{', '.join(sorting)} sorts the pairs of a step, and a step of one pair has no order",
             "Raise --batch-size; 32 or more is usual.",
         )
+
+
+def biased(options: DpoOptions, data: DataSummary) -> Iterator[Problem]:
+    """Pairs that differ mostly in length, beside losses whose rewards grow with it.
+
+    Park et al. 2024, "Disentangling Length from Quality in Direct Preference Optimization",
+    arXiv:2403.19159.
+    """
+    facts = [FACTS[name] for name in options.loss]
+    minds = any(fact.compares and not fact.per_token for fact in facts)
+    heeded = options.length_normalised or options.ld_alpha is not None
+    pairs = data.pairs
+    if heeded or not minds or pairs is None or not pairs.preferred_length:
+        return
+    count = pairs.longer if pairs.preferred_length == "longer" else pairs.shorter
+    yield Problem(
+        "data",
+        f"in {count:,} of {data.examples:,} pairs the better answer is the "
+        f"{pairs.preferred_length} one ({pairs.chosen_tokens:.0f} tokens against "
+        f"{pairs.rejected_tokens:.0f} on average): the model may learn the length alone",
+        "Balance the pairs, divide by length with --dpo.length-normalised, or count what goes past "
+        "the shorter answer less with --dpo.ld-alpha 0.5.",
+        level="warning",
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from anima_core import AnimaError, Batch, Loss, LossOutput
+from anima_core import AnimaError, Batch, Loss, LossOutput, Problem
+from anima_dpo.checks import biased
 from anima_dpo.facts import FACTS
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
@@ -17,6 +18,9 @@ from anima_dpo.pairs import Knobs, Pairs, pairs_of
 from anima_dpo.running import RunningMean
 from anima_dpo.tokens import lengths, likelihood_weights
 from anima_dpo.watching import Watched, pair_warnings
+
+if TYPE_CHECKING:
+    from anima_core import DataSummary
 
 
 def make_loss(options: DpoOptions) -> DpoLoss:
@@ -114,6 +118,10 @@ class DpoLoss(Loss):
         if len(terms) > 1:
             metrics |= self._parts(batch, terms)
         return LossOutput(self._totals(terms), metrics)
+
+    def data_problems(self, data: DataSummary) -> Sequence[Problem]:
+        """Pairs that differ mostly in length, where nothing is done about it."""
+        return list(biased(self.options, data))
 
     def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
         """What the metrics warn of; see `anima_dpo.watching`."""
