@@ -46,10 +46,11 @@ def test_a_command_that_does_no_work_imports_nothing_heavy(line):
 
 
 # How many modules of any kind each may have imported, the interpreter's own and those of the
-# environment's start-up files among them: what was measured, and a tenth. Only ever lowered.
+# environment's start-up files among them: what was measured, and a tenth. Only ever lowered, but
+# for `plugins list`, which imports every strategy: those that came since have theirs counted in.
 BUDGET = {
     "--help": 350,
-    "plugins list": 322,
+    "plugins list": 345,
     "train --help": 515,
     "plugins show sft": 380,
     "plugins new --help": 460,
