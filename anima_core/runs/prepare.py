@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anima_core.config.core import CoreOptions
 from anima_core.context import RunContext
 from anima_core.data.batching import steps_per_epoch
-from anima_core.errors import AnimaError, DataError, UsageError
 from anima_core.model.config import configured, read_config
 from anima_core.model.dtype import Precision, choose_device, choose_precision
 from anima_core.model.folder import model_folder
@@ -18,18 +17,14 @@ from anima_core.model.resolve import ModelSource
 from anima_core.problems import Problem
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.attribution import attributed
-from anima_core.registry.names import CORE_DISTRIBUTION
 from anima_core.registry.selection import Selection
 from anima_core.runs.capabilities import (
     capability_problems,
     kernel_problems,
-    margin_notes,
-    weight_problems,
-    window_of,
-    window_problems,
 )
 from anima_core.runs.chosen import chosen
 from anima_core.runs.folder import check_not_used, check_output
+from anima_core.runs.loading import DataLoader, Loaded, attempt
 from anima_core.runs.memory import estimate_memory
 from anima_core.runs.plan import DataSummary, Plan, SlotLine
 from anima_core.runs.prepared import Prepared
@@ -37,19 +32,13 @@ from anima_core.runs.prompts import sample_prompts
 from anima_core.runs.reference import reference_problems
 from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
-from anima_core.runs.unpaired import data_problems, with_other_answers
 from anima_core.training.callbacks import make_trackers
 from anima_core.training.ranks import device_of_rank, rank_and_world
 from anima_core.training.talk import exchange, join, together
 
 if TYPE_CHECKING:
-    from anima_core.batch import EncodedExample
-    from anima_core.contracts import Loss, Record
-    from anima_core.data.formats import Kind
-    from anima_core.data.intake import Source
-    from anima_core.data.store import Examples
+    from anima_core.contracts import Loss
 
-    Loaded = tuple[Examples, DataSummary]
 
 T = TypeVar("T")
 
@@ -128,24 +117,11 @@ class _Preparation:
         if loss is not None:
             self.problems += kernel_problems(self.selection, loss)
         tokenizer = self._try(lambda: self.selection.call("load_tokenizer", run=run))
-        kind: Kind = loss.data if loss is not None else "completion"
-        examples: Sequence[EncodedExample] = []
-        held_out: Sequence[EncodedExample] = []
-        data = eval_data = None
+        trained, held_out = Loaded(), Loaded()
         if tokenizer is not None:
-            loaded = self._data(run, tokenizer, run.config.data, kind)
-            examples, data = loaded
-            if run.config.eval_fraction and data:
-                (examples, data), (held_out, eval_data) = self._parted(loaded[0], data)
-            elif run.config.eval_data:
-                held_out, eval_data = self._data(run, tokenizer, run.config.eval_data, kind)
-            examples, data, found = with_other_answers(loss, examples, data)
-            held_out, eval_data, others = with_other_answers(loss, held_out, eval_data)
-            self.problems += [*found, *others, *data_problems(loss, data)]
-        for summary in (data, eval_data):
-            if loss is not None and summary is not None:
-                self.problems += weight_problems(self.selection, loss, summary)
-                self.problems += margin_notes(self.selection, loss, summary)
+            loader = DataLoader(run, self.selection, tokenizer, loss, self.reporter, self.problems)
+            trained, held_out = loader.both()
+        data, eval_data = trained.summary, held_out.summary
         if loss is not None:
             self._look_at_reference(run, loss, (data, eval_data))
         return Prepared(
@@ -157,8 +133,8 @@ class _Preparation:
             tokenizer,
             attention,
             loss,
-            examples,
-            held_out,
+            trained.examples,
+            held_out.examples,
         )
 
     def _look_at_reference(
@@ -197,13 +173,7 @@ class _Preparation:
 
     def _try(self, step: Callable[[], T]) -> T | None:
         """Run a step; what a user can mend becomes a problem of the plan."""
-        try:
-            return step()
-        except AnimaError as error:
-            self.problems.append(
-                Problem(error.where, error.what, error.fix, exit_code=error.exit_code)
-            )
-            return None
+        return attempt(self.problems, step)
 
     def _with_learning_rate(self, config: CoreOptions) -> CoreOptions:
         if config.learning_rate is not None:
@@ -247,82 +217,6 @@ class _Preparation:
         if any(p.level == "error" for p in self.problems):
             return run
         return configured(run, self.selection)
-
-    def _data(
-        self, run: RunContext, tokenizer: Any, sources: Sequence[str], kind: Kind
-    ) -> tuple[Examples, DataSummary | None]:
-        from anima_core.data.chosen_template import use_template
-        from anima_core.data.dataset import load_sources
-        from anima_core.data.handling import handling_of
-        from anima_core.data.notes import data_notes, data_warnings, idle_problems
-        from anima_core.data.store import Examples
-
-        limit = run.config.max_length or window_of(run.model_config)
-        if sources == run.config.data:
-            self.problems += window_problems(run)
-
-        def load() -> tuple[Examples, DataSummary]:
-            if run.config.template:
-                found = use_template(tokenizer, run.config.template)
-                self.problems += [p for p in found if p not in self.problems]
-            if not sources:
-                raise DataError("no data was named", where="DATA", fix="Name a file or a data set.")
-            with self.reporter.stage("encoding data", None) as done:
-                return load_sources(
-                    [self._source(run, source) for source in sources],
-                    tokenizer,
-                    kind=kind,
-                    limit=limit,
-                    overlong=run.config.overlong,
-                    handling=handling_of(run.config, training=sources == run.config.data),
-                    cache=run.config.cache,
-                    note=self._note_data,
-                    progress=done,
-                )
-
-        loaded = self._try(load)
-        if loaded is None:
-            return Examples(()), None
-        for text in data_notes(loaded[1], tokenizer):
-            self.problems.append(Problem("data", text, level="note"))
-        for text, fix in data_warnings(loaded[1]):
-            self.problems.append(Problem("data", text, fix, level="warning"))
-        if sources == run.config.data:
-            self.problems += idle_problems(loaded[1], run.config)
-        return loaded
-
-    def _source(self, run: RunContext, name: str) -> Source:
-        """One DATA argument; what another reader than the core's reads is not known beforehand."""
-        from anima_core.data.intake import Source
-        from anima_core.data.read import files_of
-
-        def read() -> Iterable[Record]:
-            records: Iterable[Record] = self.selection.call("read_data", run=run, sources=[name])
-            return records
-
-        by_core = self.selection.providers["read_data"].distribution == CORE_DISTRIBUTION
-        found = files_of(name) if by_core else None
-        return Source(name, read, tuple(found.files) if found else None)
-
-    def _note_data(self, text: str) -> None:
-        note = Problem("data", text, level="note")
-        self.problems += [note] if note not in self.problems else []
-
-    def _parted(
-        self, examples: Examples, data: DataSummary
-    ) -> tuple[Loaded, tuple[Sequence[EncodedExample], DataSummary | None]]:
-        """What is trained on and what is held out by ``--eval-fraction``."""
-        from anima_core.data.dataset import parted
-
-        fraction, seed = self.config.eval_fraction or 0.0, self.config.seed
-
-        def part() -> tuple[Loaded, Loaded]:
-            if self.config.eval_data:
-                what = "it and --eval-data both say what to evaluate on"
-                raise UsageError(what, where="--eval-fraction", fix="Give one of the two.")
-            return parted(examples, data, fraction, seed)
-
-        return self._try(part) or ((examples, data), ([], None))
 
     def _plan(
         self,
