@@ -18,6 +18,7 @@ from anima_core.runs.plan import DataSummary
 from anima_core.runs.unpaired import data_problems, with_other_answers
 
 if TYPE_CHECKING:
+    from anima_core.batch import EncodedExample
     from anima_core.context import RunContext
     from anima_core.contracts import Loss, Record
     from anima_core.data.formats import Kind
