@@ -10,6 +10,10 @@ or the noise of small batches, give no alarm:
 - **The margin explodes.** It stands above ln 999: taken as the Bradley-Terry model that it is, the
   model is surer than 999 to 1, where people who judge the same pairs agree three times of four
   (Ouyang et al. 2022, arXiv:2203.02155, §3.4).
+
+Where rewards are sums over tokens without a reference, the answers' lengths alone put accuracy on
+either side of a half and the margin anywhere: accuracy is not judged then, and a margin explodes
+when it has grown by more than ln 999 since the first steps that are looked at.
 """
 
 from __future__ import annotations
@@ -56,12 +60,15 @@ class Watched:
             where a reward is something else that is below 0 for an answer that got less likely;
             None where a reward does not look at a reference.
         gamma: what the loss takes off a margin before it judges it.
+        sums: whether a reward is a sum over tokens that no reference is taken from, so that it
+            grows with an answer's length.
         against_fall: what helps when both answers get less likely.
         against_margin: what helps when the margin is too large.
     """
 
     nat: float | None = None
     gamma: float = 0.0
+    sums: bool = False
     against_fall: str = "lower --learning-rate"
     against_margin: str = "lower --learning-rate, or train for fewer steps"
 
@@ -78,7 +85,9 @@ def pair_warnings(history: History, watched: Watched) -> list[str]:
     """
     steps = [record for record in history if "loss" in record]
     after = steps[_warm_up(steps) :]
-    return [*_at_chance(after), *_falling(after, watched), *_exploding(after, watched)]
+    judge = _growing if watched.sums else _exploding
+    chance = [] if watched.sums else _at_chance(after)
+    return [*chance, *_falling(after, watched), *judge(after, watched)]
 
 
 def _warm_up(steps: History) -> int:
@@ -144,6 +153,27 @@ def _exploding(steps: History, watched: Watched) -> Iterator[str]:
         return
     yield (
         f"the margin explodes: {fmean(last):.1f} over the last {RECENT} steps, where "
-        f"{bound:.1f} already means 999 to 1. Most likely the pairs are learnt by heart (too many "
-        f"epochs), or the learning rate is too high: {watched.against_margin}."
+        f"{bound:.1f} already means 999 to 1. {_by_heart(watched)}"
+    )
+
+
+def _growing(steps: History, watched: Watched) -> Iterator[str]:
+    margins = [r["margin"] for r in steps if "margin" in r]
+    if len(margins) < 2 * RECENT:
+        return
+    first, last = margins[:RECENT], margins[-RECENT:]
+    grown = [late - early for early, late in zip(first, last, strict=True)]
+    if not surely_above(grown, SURE, LEVEL):
+        return
+    yield (
+        f"the margin explodes: {fmean(last):.1f} over the last {RECENT} steps, {fmean(grown):.1f} "
+        f"more than at first, where {SURE:.1f} already makes the odds 999 times as large. "
+        f"{_by_heart(watched)}"
+    )
+
+
+def _by_heart(watched: Watched) -> str:
+    return (
+        "Most likely the pairs are learnt by heart (too many epochs), or the learning rate is too "
+        f"high: {watched.against_margin}."
     )

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 
 import pytest
+from anima_dpo.cpo.loss import CpoLoss
+from anima_dpo.cpo.strategy import CpoOptions
 from anima_dpo.loss import DpoLoss
 from anima_dpo.options import DpoOptions
 from anima_dpo.significance import above_chance, pairs_needed, surely_above, surely_falls
@@ -200,3 +202,35 @@ def test_without_a_reference_log_probs_are_compared_with_those_before(fall, want
         del record["rewards_chosen"], record["rewards_rejected"]
     texts = pair_warnings(records, Watched())
     assert any("displacement" in text for text in texts) == wanted
+
+
+def of_cpo(draw: random.Random, accuracy: float, start: float, growth: float) -> Records:
+    """Sums of log-probs without a reference, as far apart as answers' lengths put them."""
+    shape = {"accuracy": lambda _done: accuracy, "spread": 20.0}
+    shape |= {"chosen": lambda done: start + growth * done, "rejected": lambda _done: 0.0}
+    return [{n: v for n, v in r.items() if n != "kl"} for r in run(draw, **shape)]
+
+
+@pytest.mark.parametrize("start", [30.0, 0.0, -30.0])
+@pytest.mark.parametrize("loss", ["sigmoid", "hinge"])
+def test_lengths_alone_are_no_fault_of_cpo(start, loss):
+    watch = CpoLoss(CpoOptions(loss=loss)).warnings
+    for seed in range(RUNS):
+        records = of_cpo(random.Random(seed), accuracy=0.5 - start / 100, start=start, growth=0.0)
+        assert not any(watch(records[:count]) for count in range(0, len(records) + 1, 20))
+
+
+def test_a_margin_of_cpo_that_grows_explodes_wherever_it_started():
+    watch = CpoLoss().warnings
+    for start in (-30.0, 30.0):
+        made = [of_cpo(random.Random(s), 0.5, start, growth=40.0) for s in range(RUNS)]
+        texts = [" ".join(watch(records)) for records in made]
+        assert sum("margin explodes" in text for text in texts) >= 0.95 * RUNS
+        assert not any(watch(records[: 2 * RECENT + 8]) for records in made)
+
+
+def test_means_over_tokens_are_judged_as_they_stand():
+    records = of_cpo(random.Random(0), accuracy=0.5, start=30.0, growth=0.0)
+    texts = " ".join(CpoLoss(CpoOptions(loss="ipo")).warnings(records))
+    assert "margin explodes: 3" in texts
+    assert "accuracy is at chance" in texts

@@ -28,7 +28,8 @@ class CpoLoss(UnreferencedLoss):
 
     def __init__(self, options: CpoOptions | None = None) -> None:
         self.options = options or CpoOptions()
-        super().__init__("cpo", 1.0, self.options.nll_weight, Watched())
+        watched = Watched(sums=self.options.loss != "ipo")
+        super().__init__("cpo", 1.0, self.options.nll_weight, watched)
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """Each pair's loss, ``[E]``."""
