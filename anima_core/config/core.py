@@ -129,8 +129,8 @@ class CoreOptions(BaseModel):
     learning_rate: float | None = Field(
         default=None,
         gt=0,
-        description="Peak learning rate [default: the loss's own, times the adapter's factor: "
-        "sft 2e-5, dpo 5e-7; x10 with LoRA].",
+        description="Peak learning rate [default: the loss's own, times the adapter's factor; "
+        "`anima plugins show` and the plan tell them].",
     )
     schedule: Schedule = Field(default="linear", description="Learning-rate schedule.")
     warmup: float = Field(

@@ -168,13 +168,14 @@ def _check_parameters(
             )
 
 
-_RATES = {"learning_rate": "loss", "learning_rate_scale": "adapt_model"}
+RATES = {"learning_rate": "loss", "learning_rate_scale": "adapt_model"}
+"""Numbers of a class that make the learning rate, and the slot whose strategies have them."""
 _SWITCHES = {"trains_base": "adapt_model", "loads_quantized": "load_model"}
 
 
 def _check_extras(cls: type) -> Iterator[str]:
     """The optional attributes: of the right type, and where they mean something."""
-    for name in _RATES:
+    for name in RATES:
         value = getattr(cls, name, None)
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
         if value is not None and not good:
@@ -190,7 +191,7 @@ def _check_extras(cls: type) -> Iterator[str]:
     if not isinstance(hardware, str) or "\n" in hardware:
         yield f"its `hardware` is not one line of text but {hardware!r}"
     slots = getattr(cls, "slots", ())
-    for name, slot in {**_RATES, **_SWITCHES, "gives": "token_logps"}.items():
+    for name, slot in {**RATES, **_SWITCHES, "gives": "token_logps"}.items():
         if getattr(cls, name, None) and slot not in (slots if _names(slots) else ()):
             yield f"its `{name}` means something on a strategy that answers `{slot}` only"
 

@@ -34,6 +34,8 @@ def test_ours_are_shown_as_their_classes_are(shown, offer):
     assert (said["summary"], said["slots"]) == (cls.summary, list(cls.slots))
     assert set(said["hooks"]) == implemented(cls)
     assert said["hardware"] == getattr(cls, "hardware", "")
+    assert said["learning_rate"] == getattr(cls, "learning_rate", None)
+    assert said["learning_rate_scale"] == getattr(cls, "learning_rate_scale", None)
     assert said["example"] == f"anima train MODEL DATA --{offer.name}"
     fields = cls.Options.model_fields
     assert [option["name"] for option in said["options"]] == list(fields)
@@ -56,6 +58,7 @@ def test_the_page_for_people(capsys, monkeypatch):
     for part in (
         "qlora  from anima-adapt-qlora 0.1.0  ok\n",
         "  slots      load_model, adapt_model\n",
+        "  rate       10 times the loss's own peak learning rate\n",
         "  hardware   ",
         "  --qlora.bits 4|8  [default: 4]\n      Bits a base weight is stored in",
         "  --qlora.double-quant  [default: on; off with --qlora.no-double-quant]\n",
@@ -66,6 +69,11 @@ def test_the_page_for_people(capsys, monkeypatch):
         assert part in out
     rows = [row for row in out.splitlines() if not row.startswith("  --")]
     assert max(map(len, rows)) <= 80
+
+
+def test_a_loss_is_shown_with_its_learning_rate(capsys):
+    assert main(["plugins", "show", "dpo"]) == 0
+    assert "  rate       peak learning rate 5e-07, times the" in capsys.readouterr().out
 
 
 NEEDY = """

@@ -18,9 +18,14 @@ from anima_core.registry.load import load_strategy
 from anima_core.registry.names import did_you_mean, kebab, split_reference
 from anima_core.registry.offers import Offer, every_offer
 from anima_core.registry.options import option_flag
+from anima_core.registry.soundness import RATES
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+
+FACTS = ("hook API", "slots", "hooks", "requires", "conflicts", "rate", "hardware", "notes")
+"""What is told before the options, in this order."""
 
 
 def show_plugin(name: str, disabled: Sequence[str], *, machine: bool) -> int:
@@ -56,6 +61,7 @@ def described(entry: Entry) -> dict[str, Any]:
         "requires": [],
         "conflicts": [],
         "hardware": "",
+        **dict.fromkeys(RATES),
         "options": [],
         "notes": list(entry.report.notes),
         "example": "",
@@ -76,6 +82,7 @@ def described(entry: Entry) -> dict[str, Any]:
         "requires": list(cls.requires),
         "conflicts": list(cls.conflicts),
         "hardware": getattr(cls, "hardware", ""),
+        **{n: getattr(cls, n, None) if slot in cls.slots else None for n, slot in RATES.items()},
         "options": options,
         "example": " ".join(["anima train MODEL DATA", *_companions(cls), flag, *given]),
     }
@@ -146,7 +153,8 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[str]:
     facts = {"hook API": str(shown["api"]), "hardware": shown["hardware"]}
     for word in ("slots", "hooks", "requires", "conflicts", "notes"):
         facts[word] = ("; " if word == "notes" else ", ").join(shown[word])
-    for word in ("hook API", "slots", "hooks", "requires", "conflicts", "hardware", "notes"):
+    facts["rate"] = _rate(shown)
+    for word in FACTS:
         if facts[word]:
             yield from filled(facts[word], " " * 13, f"  {word:<9}  ")
     yield ""
@@ -156,6 +164,15 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield from filled(option["description"], " " * 6)
     yield ""
     yield f"example: {shown['example']}"
+
+
+def _rate(shown: Mapping[str, Any]) -> str:
+    """The learning rate that a strategy brings, or what it makes of the loss's."""
+    own, scale = (shown[name] for name in RATES)
+    told = [f"peak learning rate {own:g}, times the adapter's factor"] if own is not None else []
+    if scale is not None:
+        told.append(f"{scale:g} times the loss's own peak learning rate")
+    return "; ".join(told)
 
 
 def _written(option: Mapping[str, Any]) -> str:
