@@ -96,7 +96,10 @@ def data_warnings(summary: DataSummary) -> list[tuple[str, str]]:
     if summary.pairs and summary.pairs.contradicted:
         count, groups = summary.pairs.contradicted, summary.pairs.contradictions
         where = listed([together(group, " / ") for group in groups], count)
-        what = f"{count:,} pairs stand there the other way round too: {where}"
+        what = (
+            f"{count:,} pair{'s contradict' if count > 1 else ' contradicts'} another pair (the "
+            f"same two answers, the other one preferred): {where}"
+        )
         found.append((what, "Keep one of each: together they teach nothing."))
     if summary.special_text:
         texts = ", ".join(f"{text} in {n:,}" for text, n in _most(summary.special_texts))

@@ -207,7 +207,11 @@ def _pairs(report: AuditReport) -> Iterator[AuditFinding]:
         return
     if pairs.contradicted.extra:
         places = tuple(together(group, " / ") for group in pairs.contradicted.places)
-        what = f"{many(pairs.contradicted.extra, 'pair')} that another has the other way round"
+        count = pairs.contradicted.extra
+        what = (
+            f"{many(count, 'pair')} contradict{'s' if count == 1 else ''} another pair (the same "
+            "two answers, the other one preferred)"
+        )
         yield AuditFinding("contradictions", "warning", what, "Keep one of each.", places)
     shares = {
         "longer": pairs.chosen_longer,
