@@ -117,7 +117,9 @@ class Loss(Protocol):
             answers; or ``"unpaired"``, a prompt with one answer of `Role` CHOSEN or REJECTED, as
             the data says that it is a good or a bad one.
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
-            when it depends on the other examples of the optimizer step too.
+            when it depends on the other examples of the optimizer step too: it is then called once
+            with the whole step, at the price of a second forward pass, and runs in one process
+            only.
         needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
             ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`);
             ``"hidden"`` for the last hidden states of some tokens, without a kernel (see

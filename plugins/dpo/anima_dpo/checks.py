@@ -83,7 +83,7 @@ def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
         yield Problem(
             "--batch-size",
             f"{', '.join(sorting)} sorts the pairs of a step, and a step of one pair has no order",
-            "Raise --batch-size; 32 or more is usual.",
+            "Raise --batch-size: the more pairs, the better the order.",
         )
 
 

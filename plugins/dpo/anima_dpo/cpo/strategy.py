@@ -28,7 +28,7 @@ class CpoOptions(Options):
         gt=0,
         allow_inf_nan=False,
         description="What the difference of the log-probs is multiplied by (Xu et al. 2024, "
-        "eq. 5), 0.1 to 0.5 as a rule; with ipo, 1 / (2 beta) is the difference that is aimed at.",
+        "eq. 5), 0.1 in the paper; with ipo, 1 / (2 beta) is the difference that is aimed at.",
     )
     label_smoothing: float = Field(
         default=0.0,
