@@ -11,8 +11,11 @@ from anima_dpo.facts import NAMES
 from anima_dpo.kto.strategy import KtoOptions
 from anima_dpo.options import DpoOptions
 from anima_dpo.orpo.strategy import OrpoOptions
+from anima_dpo.reward.strategy import RewardOptions
 from anima_dpo.simpo.strategy import SimpoOptions
 
+WORDS = {"reference": "the model as training starts"}
+"""Defaults that are None, as the README has them."""
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -33,10 +36,20 @@ def test_every_option_is_there():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("orpo", OrpoOptions), ("simpo", SimpoOptions), ("cpo", CpoOptions), ("kto", KtoOptions)],
+    [
+        ("orpo", OrpoOptions),
+        ("simpo", SimpoOptions),
+        ("cpo", CpoOptions),
+        ("kto", KtoOptions),
+        ("reward", RewardOptions),
+    ],
 )
 def test_every_option_of_the_others_is_there_with_its_default(name, options):
     rows = re.findall(rf"^\| `--{name}\.([a-z-]+)` \| ([^|]+) \|", TEXT, re.MULTILINE)
     assert {flag.replace("-", "_"): told for flag, told in rows} == {
-        field: str(info.default) for field, info in options.model_fields.items()
+        field: WORDS.get(field, str(info.default)) for field, info in options.model_fields.items()
     }
+
+
+def test_what_is_written_in_words_is_left_out_by_default():
+    assert all(KtoOptions.model_fields[field].default is None for field in WORDS)
