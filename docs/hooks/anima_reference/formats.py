@@ -39,7 +39,8 @@ warns of it with the first places.
 
 _KINDS = {
     "completion": "An answer is learnt, or a whole text.",
-    "preference": "Of two answers the one is preferred to the other; `--dpo` learns from it.",
+    "preference": "Of two answers the one is preferred to the other; `--dpo`, `--orpo`, `--simpo`, "
+    "`--cpo` and `--reward` learn from it.",
     "unpaired": "An answer with a verdict on it, `true` for a good one: of a dialogue on all that "
     "follows the user's last words. `--kto` learns from it, and takes the two answers of a "
     "preference for a good one and a bad one.",
