@@ -130,7 +130,7 @@ class CoreOptions(BaseModel):
         default=None,
         gt=0,
         description="Peak learning rate [default: the loss's own, times the adapter's factor; "
-        "`anima plugins show` and the plan tell them].",
+        "anima plugins show NAME and the plan tell them].",
     )
     schedule: Schedule = Field(default="linear", description="Learning-rate schedule.")
     warmup: float = Field(
