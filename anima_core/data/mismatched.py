@@ -92,8 +92,9 @@ class Mismatched(Examples):
 def mismatched(examples: Examples, limit: int) -> Mismatched:
     """Put the answer of another example behind each one's prompt, uncut.
 
-    It is that of the next example, the first coming after the last, that asks something else and
-    whose answer fits. Where none does, there is none.
+    It is that of an example of the next prompt, the first coming after the last, or of the next
+    one behind it that asks something else and whose answer fits (see `others`). Where none does,
+    there is none.
 
     Args:
         examples: a prompt and an answer each.
@@ -107,10 +108,15 @@ def mismatched(examples: Examples, limit: int) -> Mismatched:
 def others(
     group: NDArray[np.uint64], prompt: NDArray[np.int32], answer: NDArray[np.int32], limit: int
 ) -> NDArray[np.int64]:
-    """For each row the next one, round the end, of another group whose answer fits its prompt.
+    """For each row one of another group whose answer fits its prompt.
+
+    Rows of one group that follow each other, the first row coming after the last, are a run. The
+    j-th row of a run begins with row j + group, modulo its size, of the run after it, and goes on
+    from there, round the end, to the first that fits. So the rows of a run spread over those of
+    the next, whatever order a prompt's good and bad answers stand in.
 
     Args:
-        group: which rows ask the same.
+        group: which rows ask the same: a hash, which is the offset too.
         prompt, answer: their tokens.
         limit: the most that prompt and answer may have together.
 
@@ -119,26 +125,37 @@ def others(
     """
     count = len(group)
     found = np.full(count, NONE, np.int64)
-    elsewhere = _next_elsewhere(group)
-    if elsewhere is None:
+    begins = np.flatnonzero(group != np.roll(group, 1))
+    if not len(begins):
         return found
+    following = np.searchsorted(begins, np.arange(count), side="right")
+    beyond = begins[following % len(begins)]
     waiting = np.flatnonzero(prompt + _shortest_elsewhere(group, answer) <= limit)
-    at = elsewhere[waiting]
+    at = _first_asked(group, begins, following)[waiting]
     while len(waiting):  # each of them fits somewhere
         fits = prompt[waiting] + answer[at] <= limit
         found[waiting[fits]] = at[fits]
         waiting, at = waiting[~fits], (at[~fits] + 1) % count
-        at = np.where(group[at] == group[waiting], elsewhere[at], at)
+        at = np.where(group[at] == group[waiting], beyond[at], at)
     return found
 
 
-def _next_elsewhere(group: NDArray[np.uint64]) -> NDArray[np.int64] | None:
-    """For each row the next one of another group; None where there is one group only."""
-    begins = np.flatnonzero(group != np.roll(group, 1))
-    if not len(begins):
-        return None
-    following = np.searchsorted(begins, np.arange(len(group)), side="right")
-    return np.asarray(begins[following % len(begins)], np.int64)
+def _first_asked(
+    group: NDArray[np.uint64], begins: NDArray[np.int64], following: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """For each row the one of the next run that is looked at first.
+
+    Args:
+        group: which rows ask the same.
+        begins: the first row of each run; there are several runs.
+        following: for each row, the number of the run after its own.
+    """
+    count = len(group)
+    number = (np.arange(count) - begins[following - 1]) % count  # within its run
+    after = following % len(begins)
+    size = ((np.roll(begins, -1) - begins) % count)[after]
+    offset = (number + (group % size.astype(np.uint64)).astype(np.int64)) % size
+    return np.asarray((begins[after] + offset) % count, np.int64)
 
 
 def _shortest_elsewhere(group: NDArray[np.uint64], answer: NDArray[np.int32]) -> NDArray[np.int64]:

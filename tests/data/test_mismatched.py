@@ -13,7 +13,7 @@ from anima_core.batch import EncodedExample, Role, TokenSegment
 from anima_core.data.batching import Batches, lengths_of
 from anima_core.data.collate import collate
 from anima_core.data.dataset import counts, parted, with_mismatched
-from anima_core.data.mismatched import NONE, mismatched, others
+from anima_core.data.mismatched import NONE, Mismatched, mismatched, others
 from anima_core.data.store import Examples
 from anima_core.runs.plan import DataSummary
 
@@ -42,15 +42,25 @@ def made(shapes: list[tuple[int, int, int, bool]]) -> list[EncodedExample]:
 
 
 def by_hand(examples: list[EncodedExample], limit: int) -> list[int]:
-    """The next example, round the end, that asks something else and fits."""
+    """Where its run's next one begins, as far on as it is in its own, the next that fits."""
+    count = len(examples)
+    groups = [e.group for e in examples]
     found = []
-    for row, own in enumerate(examples):
-        following = [(row + step) % len(examples) for step in range(1, len(examples))]
+    for row, own in enumerate(groups):
+        after = next((step for step in range(1, count) if groups[(row + step) % count] != own), 0)
+        if not after:
+            found.append(NONE)
+            continue
+        begin = (row + after) % count
+        size = next(n for n in range(1, count) if groups[(begin + n) % count] != groups[begin])
+        before = next(n for n in range(1, count) if groups[(row - n) % count] != own) - 1
+        offset = (before + own) % size
         fitting = (
-            other
-            for other in following
-            if examples[other].group != own.group
-            and len(own.segments[0].ids) + len(examples[other].segments[1].ids) <= limit
+            other % count
+            for other in range(begin + offset, begin + offset + count)
+            if groups[other % count] != own
+            and len(examples[row].segments[0].ids) + len(examples[other % count].segments[1].ids)
+            <= limit
         )
         found.append(next(fitting, NONE))
     return found
@@ -58,7 +68,7 @@ def by_hand(examples: list[EncodedExample], limit: int) -> list[int]:
 
 @settings(deadline=None, max_examples=200)
 @given(shapes=SHAPES, limit=st.integers(2, 12))
-def test_it_is_the_next_that_asks_something_else_and_fits(
+def test_it_is_of_the_next_prompt_and_fits(
     shapes: list[tuple[int, int, int, bool]], limit: int
 ) -> None:
     examples = made(shapes)
@@ -87,6 +97,48 @@ def test_what_is_known_of_them_is_what_they_are(
             assert np.array_equal(getattr(columns, name), getattr(written, name)), name
             assert getattr(columns, name).dtype == getattr(written, name).dtype, name
         assert lengths_of(found).tolist() == [e.tokens for e in found]
+
+
+def drawn(both: Mismatched) -> list[bool]:
+    """Whether the answer beside each prompt is a good one where it belongs."""
+    good = {e.segments[1].ids[0]: e.segments[1].role == Role.CHOSEN for e in both}
+    return [good[e.segments[2].ids[0]] for e in both]
+
+
+@pytest.mark.parametrize("answers", [(True, False), (False, True), (True, True, False, False)])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_every_answer_of_each_prompt_goes_with_another(
+    answers: tuple[bool, ...], ahead: int
+) -> None:
+    """Else an estimate from pairs would be one from their better answers."""
+    size = len(answers)
+    shapes = [(n // size, 2, 3, answers[n % size]) for n in range(ahead, 6 * size)]
+    both = mismatched(Examples.of(made(shapes)), 99)
+    used = [e.segments[2].ids for e in both]
+    assert abs(sum(drawn(both)) - len(both) / 2) <= 1
+    assert len(set(used)) >= len(both) - 2 * ahead
+
+
+def test_single_answers_draw_both_verdicts_of_pairs_behind_them() -> None:
+    """Each hash of a prompt is one of many, so neither answer of a pair is preferred."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, 400, np.uint64).tolist()
+    shapes = [
+        (hashes[n], 2, 3, good)
+        for n in range(400)
+        for good in ((True,) if n % 2 else (True, False))
+    ]
+    both = mismatched(Examples.of(made(shapes)), 99)
+    single = [verdict for n, verdict in enumerate(drawn(both)) if n % 3 == 2]
+    assert 70 < sum(single) < 130
+
+
+def test_pairs_draw_both_verdicts_where_some_are_held_out() -> None:
+    examples = Examples.of(made([(n // 2, 2, 3, n % 2 == 0) for n in range(120)]))
+    for part, _ in parted(examples, summary(examples), 0.25, seed=3):
+        found = drawn(mismatched(part, 99))
+        assert len(found) >= 20
+        assert sum(found) == len(found) / 2
 
 
 def test_the_same_prompt_everywhere_leaves_all_alone() -> None:
