@@ -65,26 +65,23 @@ def build_model(
 
 
 def adapter_folder(run: Path, adapter: Adapter) -> Path:
-    """Where a run directory holds what it trained: its result, else its newest checkpoint.
+    """The `trained_folder` of a run, which an adapter is to load.
 
     Raises:
-        UsageError: the run has neither.
+        UsageError: the run has none, or one of another kind.
     """
-    from anima_core.training.checkpoint import newest_checkpoint
+    from anima_core.training.checkpoint import trained_folder
 
-    result = run / adapter.folder
-    if result.is_dir():
-        return result
-    newest = newest_checkpoint(run)
-    if newest is not None and (newest[1] / adapter.folder).is_dir():
-        return newest[1] / adapter.folder
-    other = "model" if adapter.folder == "adapter" else "adapter"
-    if (run / other).is_dir():
+    found = trained_folder(run)
+    if found is not None and found.name == adapter.folder:
+        return found
+    if found is not None:
+        whole = run / "model"
         raise UsageError(
-            f"the run {run} holds a {other}, and the strategies chosen now want an "
-            f"{adapter.folder}",
+            f"the run {run} holds a trained {found.name}, and the strategies chosen now want a "
+            f"trained {adapter.folder}",
             where="MODEL",
-            fix=f"Name {run / 'model'} as MODEL." if other == "model" else "Use its strategies.",
+            fix=f"Name {whole} as MODEL." if whole.is_dir() else "Use its strategies.",
         )
     raise UsageError(
         f"the run {run} holds no {adapter.folder}/ and no checkpoint with one",

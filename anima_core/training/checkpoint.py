@@ -67,6 +67,22 @@ def newest_checkpoint(run_dir: Path) -> tuple[int, Path] | None:
     return max(found, default=None)
 
 
+def trained_folder(run_dir: Path) -> Path | None:
+    """Where a run directory holds what it trained: its result, else its newest checkpoint.
+
+    A run trains one of the two, an adapter or a model. Its newest checkpoint tells which, where
+    there is one: a model beside an adapter may be a merged one.
+
+    Returns:
+        A folder that an adapter was saved in; None where the run has neither.
+    """
+    newest = newest_checkpoint(run_dir)
+    places = [run_dir, *([newest[1]] if newest is not None else [])]
+    names = [name for name in ("adapter", "model") if (places[-1] / name).is_dir()]
+    found = (place / name for place in places for name in names)
+    return next((folder for folder in found if folder.is_dir()), None)
+
+
 def load_checkpoint(folder: Path, trained: Trained) -> None:
     """Load a checkpoint's state into the objects of a run."""
     trained.adapter.load(folder / trained.adapter.folder)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anima_core.runs.manifest import fingerprint, strategies_of, versions
-from anima_core.training.checkpoint import newest_checkpoint
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
@@ -79,14 +78,6 @@ def identity(folder: Path) -> str:
         if file.name not in ("tokenizer_config.json", "generation_config.json"):
             whole.update(file.name.encode() + file.read_bytes())
     return whole.hexdigest()
-
-
-def trained_folder(run: Path) -> Path | None:
-    """What a run directory holds that was trained, found without its model."""
-    newest = newest_checkpoint(run)
-    places = [run, *([newest[1]] if newest is not None else [])]
-    found = (place / name for place in places for name in ("adapter", "model"))
-    return next((folder for folder in found if folder.is_dir()), None)
 
 
 @cache

@@ -16,7 +16,8 @@ from anima_core.model.folder import model_folder
 from anima_core.model.frozen import frozen_source, load_frozen, named
 from anima_core.runs.manifest import fingerprint
 from anima_core.runs.reference import reference_option
-from anima_core.training.reference_facts import model_facts, trained_folder
+from anima_core.training.checkpoint import trained_folder
+from anima_core.training.reference_facts import model_facts
 from anima_core.training.talk import first_here, together
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anima_core.data.store import Examples
+from anima_core.errors import UsageError
 from anima_core.runs.prepare import prepare
 from anima_core.runs.reporter import SilentReporter
 from anima_core.runs.request import RunRequest
 from anima_core.training import reference_facts
+from anima_core.training.build import adapter_folder
+from anima_core.training.checkpoint import trained_folder
 from anima_core.training.reference_cache import ReferenceEntry
-from anima_core.training.reference_facts import data_facts, identity, model_facts, trained_folder
+from anima_core.training.reference_facts import data_facts, identity, model_facts
 
 pytest.importorskip("anima_dpo")
 pytest.importorskip("anima_longctx")
@@ -221,6 +225,10 @@ def test_one_tensor_of_many_is_enough(tmp_path: Path) -> None:
     assert len(seen) == 5
 
 
+def adapter_of(folder: str) -> Any:
+    return SimpleNamespace(folder=folder)
+
+
 def test_what_a_run_trained_is_found_without_its_model(tmp_path: Path) -> None:
     assert trained_folder(tmp_path) is None
     for step in (1, 2):
@@ -228,4 +236,27 @@ def test_what_a_run_trained_is_found_without_its_model(tmp_path: Path) -> None:
         (tmp_path / f"checkpoints/step-00000{step}/COMPLETE").touch()
     assert trained_folder(tmp_path) == tmp_path / "checkpoints/step-000002/adapter"
     (tmp_path / "model").mkdir()
-    assert trained_folder(tmp_path) == tmp_path / "model"
+    newest = tmp_path / "checkpoints/step-000002/adapter"
+    assert trained_folder(tmp_path) == newest, "a merged model is not what was trained"
+    (tmp_path / "adapter").mkdir()
+    assert trained_folder(tmp_path) == tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("names", [("adapter",), ("model",), ("adapter", "model")])
+@pytest.mark.parametrize("newest", [None, "adapter", "model"])
+def test_what_is_hashed_is_what_is_loaded(
+    tmp_path: Path, names: tuple[str, ...], newest: str | None
+) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    if newest is not None:
+        (tmp_path / f"checkpoints/step-000001/{newest}").mkdir(parents=True)
+        (tmp_path / "checkpoints/step-000001/COMPLETE").touch()
+    hashed = trained_folder(tmp_path)
+    assert hashed is not None
+    assert adapter_folder(tmp_path, adapter_of(hashed.name)) == hashed
+    other = "model" if hashed.name == "adapter" else "adapter"
+    with pytest.raises(UsageError, match=f"holds a trained {hashed.name}") as caught:
+        adapter_folder(tmp_path, adapter_of(other))
+    whole = f"Name {tmp_path / 'model'} as MODEL."
+    assert (caught.value.fix == whole) == ("model" in names)
