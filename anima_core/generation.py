@@ -93,20 +93,17 @@ def generate(
 
 def _refuse_scorer(source: ModelSource) -> None:
     """A run whose loss trained a head of its own taught no answers."""
-    from anima_core.training.heads import head_file
+    from anima_core.training.heads import head_of_run
 
-    if source.run is None:
-        return
-    for name in ("adapter", "model"):
-        file = head_file(source.run / name)
-        if file.is_file():
-            raise UsageError(
-                f"the run {source.given} learnt to judge text by a head of its own ({file}), "
-                "and not to write it",
-                where="MODEL",
-                fix="Load it in transformers to score answers, as the page of its loss shows, or "
-                "name another run.",
-            )
+    file = head_of_run(source.run) if source.run is not None else None
+    if file is not None:
+        raise UsageError(
+            f"the run {source.given} learnt to judge text by a head of its own ({file}), and not "
+            "to write it",
+            where="MODEL",
+            fix="Load it in transformers to score answers, as the page of its loss shows, or name "
+            "another run.",
+        )
 
 
 def tokenizer_context(source: ModelSource, run: RunContext) -> RunContext:

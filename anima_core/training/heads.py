@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anima_core.contracts import Adapter
 from anima_core.errors import UsageError
 from anima_core.model.head import head_of, unwrap
+from anima_core.training.checkpoint import trained_folder
 from anima_core.training.handed import check_head
 from anima_core.training.seeding import seed_step
 
@@ -28,6 +29,13 @@ FILE = "head.safetensors"
 def head_file(folder: Path) -> Path:
     """Where a folder that an adapter was saved in holds the head of its loss, if it has one."""
     return folder / FOLDER / FILE
+
+
+def head_of_run(run: Path) -> Path | None:
+    """The head that a run's loss trained, if it has one: the run learnt to judge, not to write."""
+    trained = trained_folder(run)
+    file = head_file(trained) if trained is not None else None
+    return file if file is not None and file.is_file() else None
 
 
 def make_head(

@@ -146,6 +146,17 @@ def test_it_writes_no_answers(run):
         generate(str(run), "Hi")
 
 
+def test_nor_does_one_that_was_interrupted(run, tmp_path):
+    """Its head is in its newest checkpoint alone."""
+    from anima_core.generation import generate
+
+    shutil.copytree(run, tmp_path / "broken", ignore=shutil.ignore_patterns("adapter"))
+    step = "checkpoints/step-000006/adapter"
+    shutil.copytree(run / step, tmp_path / "broken" / step)
+    with pytest.raises(UsageError, match="learnt to judge text"):
+        generate(str(tmp_path / "broken"), "Hi")
+
+
 def test_what_would_do_nothing_beside_it_is_refused_before_a_weight_is_read(place, tmp_path):
     for weights in (shutil.copytree(place / "model", tmp_path / "model")).glob("*.safetensors"):
         weights.unlink()
