@@ -275,7 +275,8 @@ def with_mismatched(examples: Examples, summary: DataSummary) -> tuple[Examples,
 def counts(examples: Examples, kind: str) -> dict[str, Any]:
     """What a summary says of the examples themselves."""
     columns = examples.columns
-    good = int((columns.verdict == Role.CHOSEN).sum()) if kind == "unpaired" else 0
+    good, bad = (columns.verdict == role for role in (Role.CHOSEN, Role.REJECTED))
+    unpaired = kind == "unpaired"
     return {
         "examples": len(examples),
         "tokens": int(columns.tokens.sum(dtype=np.int64)),
@@ -283,8 +284,10 @@ def counts(examples: Examples, kind: str) -> dict[str, Any]:
         "longest": int(columns.longest.max()),
         "sha256": examples.fingerprint(),
         **brief(columns),
-        "good_answers": good,
-        "bad_answers": len(examples) - good if kind == "unpaired" else 0,
+        "good_answers": int(good.sum()) if unpaired else 0,
+        "bad_answers": int(bad.sum()) if unpaired else 0,
+        "good_weight": float(columns.weight[good].sum()) if unpaired else 0.0,
+        "bad_weight": float(columns.weight[bad].sum()) if unpaired else 0.0,
         "pairs": pair_summary(examples) if kind == "preference" else None,
     }
 

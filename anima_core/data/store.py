@@ -45,6 +45,7 @@ class Columns:
             `pair_key`), uint64.
         answers: tokens of a pair's chosen and rejected answer, ``[E, 2]`` int32.
         verdict: the `Role` of its first answer, int8: of unpaired feedback, whether it is good.
+        weight: its weight in the loss, float64.
     """
 
     tokens: NDArray[np.int32]
@@ -59,6 +60,7 @@ class Columns:
     verdict: NDArray[np.int8]
     pair: NDArray[np.uint64]
     answers: NDArray[np.int32]
+    weight: NDArray[np.float64]
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
         """Those of some rows."""
@@ -118,6 +120,7 @@ class Store:
             _of_segments(batches, "role", 1, np.int8),
             _numbers(batches, "pair", np.uint64),
             np.stack([_of_segments(batches, "size", n, np.int32) for n in (1, 2)], axis=1),
+            _numbers(batches, "weight", np.float64),
         )
 
     def _batches(self) -> Iterator[Any]:

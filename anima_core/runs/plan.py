@@ -147,6 +147,7 @@ class DataSummary:
         unended: examples with an answer whose end is not taught.
         good_answers, bad_answers: of unpaired feedback, the examples whose answer is a good one,
             and the others.
+        good_weight, bad_weight: the sum of the weights of each.
         unmatched: examples that should have another's answer beside their own, and have none.
         pairs: what preference pairs are like; None for other kinds.
         equal_pairs, equal_places: pairs left out since their answers are equal, and the first.
@@ -195,6 +196,8 @@ class DataSummary:
     unended: int = 0
     good_answers: int = 0
     bad_answers: int = 0
+    good_weight: float = 0.0
+    bad_weight: float = 0.0
     unmatched: int = 0
     pairs: PairSummary | None = None
     equal_pairs: int = 0

@@ -178,7 +178,9 @@ def summary(examples: Examples) -> DataSummary:
 
 
 def test_what_is_held_out_is_matched_by_itself() -> None:
-    examples = Examples.of(made([(n // 2, 2, 1 + n % 4, n % 3 == 0) for n in range(16)]))
+    shapes = [(n // 2, 2, 1 + n % 4, n % 3 == 0) for n in range(16)]
+    weighed = [replace(e, weight=1.0 + e.line % 2) for e in made(shapes)]
+    examples = Examples.of(weighed)
     parts = parted(examples, summary(examples), 0.3, seed=0)
     for part, told in parts:
         own = {e.segments[1].ids for e in part}
@@ -186,7 +188,10 @@ def test_what_is_held_out_is_matched_by_itself() -> None:
         assert all(e.segments[2].ids in own for e in both)
         assert found.tokens == sum(e.tokens for e in both) > told.tokens
         assert found.good_answers + found.bad_answers == found.examples == len(both)
-        assert found.good_answers == sum(e.segments[1].role == Role.CHOSEN for e in part) > 0
+        good = [e for e in part if e.segments[1].role == Role.CHOSEN]
+        assert found.good_answers == len(good) > 0
+        assert found.good_weight == sum(e.weight for e in good)
+        assert found.good_weight + found.bad_weight == sum(e.weight for e in part)
         assert (found.unmatched, found.sha256) == (0, both.fingerprint())
 
 

@@ -13,7 +13,7 @@ from anima_dpo.kto.strategy import Kto, KtoOptions
 from pydantic import ValidationError
 
 import anima_core
-from anima_core import AnimaError, DataError, EncodedExample, Role, TokenSegment
+from anima_core import AnimaError, DataError, DataSummary, EncodedExample, Role, TokenSegment
 from anima_core.testing import (
     batch_of,
     check_import_budget,
@@ -206,24 +206,31 @@ def test_a_step_of_one_example_is_warned_of():
     assert levels(2) == levels(1, loss="apo_zero_unpaired") == []
 
 
+def answers(good, bad, each=(1.0, 1.0)):
+    """So many answers of each kind, and what one of it weighs."""
+    weights = {"good_weight": each[0] * good, "bad_weight": each[1] * bad}
+    counts = {"good_answers": good, "bad_answers": bad} | weights
+    return DataSummary(("a.jsonl",), "unpaired", good + bad, 9, 9, 9, 9, **counts)
+
+
 @pytest.mark.parametrize(("good", "bad"), [(10, 0), (0, 7)])
 @pytest.mark.parametrize("name", ["kto", "apo_zero_unpaired"])
 def test_labels_of_one_kind_are_refused(name, good, bad):
-    (problem,) = balance_problems(KtoOptions(loss=name), good, bad)
+    (problem,) = balance_problems(KtoOptions(loss=name), answers(good, bad))
     assert (problem.level, problem.exit_code) == ("error", 3)
     assert ("--sft" in problem.fix) == bool(good)
 
 
 @pytest.mark.parametrize(("good", "bad"), [(100, 100), (4, 3), (1000, 800)])
 def test_even_data_says_nothing(good, bad):
-    assert not list(balance_problems(KtoOptions(), good, bad))
+    assert not list(balance_problems(KtoOptions(), answers(good, bad)))
 
 
 @pytest.mark.parametrize(("good", "bad"), [(10, 90), (900, 10), (3, 4), (7, 5), (1, 10**6)])
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0)])
 def test_the_weights_that_are_advised_mend_it(good, bad, weights):
     options = KtoOptions(desirable_weight=weights[0], undesirable_weight=weights[1])
-    (problem,) = balance_problems(options, good, bad)
+    (problem,) = balance_problems(options, answers(good, bad))
     assert problem.level == "warning"
     words = problem.fix.replace(",", "").rstrip(".").split()
     for flag, field in (
@@ -232,11 +239,20 @@ def test_the_weights_that_are_advised_mend_it(good, bad, weights):
     ):
         advised = float(words[words.index(flag) + 1])
         mended = options.model_copy(update={field: advised})
-        assert not list(balance_problems(mended, good, bad))
+        assert not list(balance_problems(mended, answers(good, bad)))
         assert LEAST <= mended.desirable_weight * good / (mended.undesirable_weight * bad) <= MOST
-    assert not list(
-        balance_problems(options.model_copy(update={"loss": "apo_zero_unpaired"}), good, bad)
-    )
+    other = options.model_copy(update={"loss": "apo_zero_unpaired"})
+    assert not list(balance_problems(other, answers(good, bad)))
+
+
+def test_records_count_by_their_weights():
+    """As they do in the loss: 10 good answers of weight 9 are as many as 90 bad ones."""
+    assert not list(balance_problems(KtoOptions(), answers(10, 90, (9.0, 1.0))))
+    (problem,) = balance_problems(KtoOptions(), answers(10, 10, (1.0, 4.0)))
+    assert "by the weights of the records, 0.25 times" in problem.what
+    assert "--kto.desirable-weight 5" in problem.fix, "4 to 5.33"
+    (problem,) = balance_problems(KtoOptions(), answers(10, 90))
+    assert "weights of the records" not in problem.what
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ class KtoLoss(Loss):
 
     def data_problems(self, data: DataSummary) -> Sequence[Problem]:
         """Answers of one kind only, or many more of one kind than of the other."""
-        return list(balance_problems(self.options, data.good_answers, data.bad_answers))
+        return list(balance_problems(self.options, data))
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """The sum of the examples' weights.
