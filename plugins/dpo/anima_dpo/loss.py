@@ -69,7 +69,7 @@ class DpoLoss(Loss):
         Raises:
             DataError: an example has no supervised token in one of its answers.
         """
-        lengths(batch)
+        lengths(batch, "dpo")
         below = {}
         if self.uses_reference or self.options.rpo_alpha is not None:
             below["dpo"] = float(batch.weights.double().sum())
@@ -98,7 +98,7 @@ class DpoLoss(Loss):
             AnimaError: `reference` is missing or of another shape.
             DataError: an example has no supervised token in one of its answers.
         """
-        counts = lengths(batch)
+        counts = lengths(batch, "dpo")
         terms: dict[str, torch.Tensor] = {}
         metrics: Means = {}
         if self.uses_reference:

@@ -7,8 +7,12 @@ import torch
 from anima_core import Batch, DataError, Role
 
 
-def lengths(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def lengths(batch: Batch, loss: str) -> tuple[torch.Tensor, torch.Tensor]:
     """How many targets the chosen and the rejected answers have, ``[E]`` int64 each.
+
+    Args:
+        batch: the pairs.
+        loss: who asks, for the error.
 
     Raises:
         DataError: an answer has none.
@@ -22,7 +26,7 @@ def lengths(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
             rows = ", ".join(str(batch.rows[index] + 1) for index in empty[:5])
             raise DataError(
                 f"no token of the {role.name.lower()} answer is a target in example {rows}",
-                where="dpo",
+                where=loss,
                 fix="Give every pair a chosen and a rejected answer that fit --max-length.",
             )
         found.append(counts)

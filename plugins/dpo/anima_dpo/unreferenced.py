@@ -64,7 +64,7 @@ class UnreferencedLoss(Loss):
         Raises:
             DataError: an example has no supervised token in one of its answers.
         """
-        lengths(batch)
+        lengths(batch, self._name)
         below = {self._name: float(batch.weights.double().sum())}
         if self._nll_weight:
             below["nll"] = sft_denominator(batch)
@@ -91,7 +91,7 @@ class UnreferencedLoss(Loss):
             DataError: an example has no supervised token in one of its answers.
         """
         nowhere = torch.zeros_like(logps)
-        pairs = pairs_of(batch, logps, nowhere, lengths(batch), DpoOptions())
+        pairs = pairs_of(batch, logps, nowhere, lengths(batch, self._name), DpoOptions())
         losses = batch.weights.to(logps.dtype) * self.compare(pairs)
         nll = sft(batch, logps)
         totals = {self._name: self._weight * losses.sum()}

@@ -14,7 +14,7 @@ from anima_dpo.simpo.loss import SimpoLoss
 from anima_dpo.simpo.strategy import Simpo, SimpoOptions
 from pydantic import ValidationError
 
-from anima_core import EncodedExample, Role, TokenSegment
+from anima_core import DataError, EncodedExample, Role, TokenSegment
 from anima_core.testing import (
     batch_of,
     check_import_budget,
@@ -203,6 +203,21 @@ def test_answers_that_are_as_good_as_impossible_give_no_nan(name):
     (gradient,) = torch.autograd.grad(sum(totals.values()), far)
     assert all(total.isfinite() for total in totals.values())
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["orpo", "simpo", "cpo"])
+def test_an_answer_without_a_target_is_told_under_the_losss_own_name(name):
+    loss, _ = CASES[name]
+    segments = (
+        TokenSegment((3, 4), (False, False), Role.PROMPT),
+        TokenSegment((1,), (True,), Role.CHOSEN, parent=0),
+        TokenSegment((2,), (False,), Role.REJECTED, parent=0),
+    )
+    batch = batch_of([EncodedExample(segments)])
+    for ask in (loss.denominators, lambda batch: loss(batch, torch.zeros(1))):
+        with pytest.raises(DataError, match="rejected answer is a target in example 1") as caught:
+            ask(batch)
+        assert caught.value.where == name
 
 
 @pytest.mark.parametrize("cls", STRATEGIES)
