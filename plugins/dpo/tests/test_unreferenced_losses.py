@@ -249,7 +249,10 @@ def test_senseless_options_are_refused(cls, bad):
 
 @pytest.mark.parametrize(("cls", "loss"), [(Simpo, "hinge"), (Cpo, "hinge"), (Cpo, "ipo")])
 def test_smoothing_that_would_do_nothing_is_refused(cls, loss):
-    idle = cls(cls.Options(loss=loss, label_smoothing=0.1)).validate(run_context())
-    assert ["would do nothing" in problem.what for problem in idle] == [True]
+    (idle,) = cls(cls.Options(loss=loss, label_smoothing=0.1)).validate(run_context())
+    name = cls.__name__.lower()
+    assert idle.where == f"--{name}.label-smoothing"
+    assert "would do nothing" in idle.what
+    assert f"--{name}.loss sigmoid" in idle.fix
     assert not cls(cls.Options(loss=loss)).validate(run_context())
     assert not cls(cls.Options(label_smoothing=0.1)).validate(run_context())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from anima_core import Options, hookimpl
-from anima_dpo.idle import changed, nothing
+from anima_dpo.idle import smoothing_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,10 +65,7 @@ class Cpo:
     @hookimpl
     def validate(self, run: RunContext) -> Sequence[Problem]:  # noqa: ARG002
         """Refuse options that would do nothing."""
-        if self.options.loss == "sigmoid" or not changed(self.options, "label_smoothing"):
-            return []
-        fix = "Leave it out, or use --cpo.loss sigmoid."
-        return [nothing("cpo", "label_smoothing", "only sigmoid looks at it", fix)]
+        return smoothing_problems("cpo", self.options)
 
     @hookimpl
     def loss(self, run: RunContext) -> Loss:  # noqa: ARG002

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from anima_core import Options, hookimpl
-from anima_dpo.idle import changed, nothing
+from anima_dpo.idle import smoothing_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,10 +72,7 @@ class Simpo:
     @hookimpl
     def validate(self, run: RunContext) -> Sequence[Problem]:  # noqa: ARG002
         """Refuse options that would do nothing."""
-        if self.options.loss == "sigmoid" or not changed(self.options, "label_smoothing"):
-            return []
-        fix = "Leave it out, or use --simpo.loss sigmoid."
-        return [nothing("simpo", "label_smoothing", "only sigmoid looks at it", fix)]
+        return smoothing_problems("simpo", self.options)
 
     @hookimpl
     def loss(self, run: RunContext) -> Loss:  # noqa: ARG002
