@@ -87,6 +87,15 @@ def test_examples_that_are_no_pairs_are_refused():
             loss_of().places(batch_of(examples))
 
 
+def test_pairs_are_checked_once_a_pass(monkeypatch):
+    """Where the states are asked for, and not again with them: a check waits for the device."""
+    batch, loss = batch_of(PAIRS), loss_of()
+    expected = loss(batch, torch.ones(6, 4)).totals["reward"]
+    assert len(loss.places(batch)) == 6
+    monkeypatch.setattr(torch, "bincount", None)
+    assert loss(batch, torch.ones(6, 4)).totals["reward"] == expected
+
+
 def test_a_head_that_was_not_made_is_told():
     with pytest.raises(AnimaError, match="head was not made"):
         RewardLoss()(batch_of(PAIRS), torch.zeros(6, 4))

@@ -53,9 +53,7 @@ class RewardLoss(HiddenLoss):
         Raises:
             DataError: an example has not one chosen and one rejected answer.
         """
-        ends = [segment.stop - 1 for segment in batch.layout]
-        last = torch.tensor(ends, device=batch.ids.device)
-        answers = last[batch.role[last] != int(Role.PROMPT)]
+        answers = _ends(batch)
         counts = torch.bincount(2 * batch.example[answers] + _worse(batch, answers))
         if len(answers) != 2 * batch.examples or bool((counts != 1).any()):
             raise DataError(
@@ -96,7 +94,7 @@ class RewardLoss(HiddenLoss):
         """
         if self._head is None:
             raise AnimaError("the reward model's head was not made", where="reward")
-        places = self.places(batch)
+        places = _ends(batch)  # as `places` had them, whose check is not made again
         at = 2 * batch.example[places] + _worse(batch, places)
         rewards = self._head(hidden)
         both = torch.zeros_like(rewards).index_copy(0, at, rewards).view(-1, 2)
@@ -106,6 +104,13 @@ class RewardLoss(HiddenLoss):
         if self.options.centering:
             losses = losses + self.options.centering * (chosen + rejected) ** 2
         return LossOutput({"reward": (weights * losses).sum()}, reward_means(chosen, rejected))
+
+
+def _ends(batch: Batch) -> torch.Tensor:
+    """The last token of each segment that is no prompt, int64."""
+    ends = [segment.stop - 1 for segment in batch.layout]
+    last = torch.tensor(ends, device=batch.ids.device)
+    return last[batch.role[last] != int(Role.PROMPT)]
 
 
 def _worse(batch: Batch, places: torch.Tensor) -> torch.Tensor:
