@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import anima_core
 from anima_core import Options
 from anima_core.runs.reference import reference_option, reference_problems
 from anima_core.testing import run_context
@@ -51,4 +53,31 @@ def test_what_cannot_be_followed_is_refused(loss: dict[str, object], what: str) 
     (problem,) = problems(**loss)
     assert (problem.where, problem.level) == ("--mine.reference", "error")
     assert what in problem.what
+    assert problem.fix
+
+
+@pytest.mark.parametrize("place", ["adapter", "checkpoints/step-000003/adapter"])
+def test_a_run_that_learnt_to_judge_is_no_reference(
+    place: str, tiny_dir: Path, sft_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    anima_core.adapt(
+        tiny_dir, sft_file, output=run, strategies={"lora": {}}, steps=1, dtype="float32"
+    )
+    given = run_context(model_dir=tiny_dir)
+    made: Any = SimpleNamespace(uses_reference=True, reference_model=str(run))
+
+    def found() -> list[Any]:
+        return reference_problems(given, selection(WithReference()), made, [])
+
+    assert found() == []
+    (run / place).parent.mkdir(parents=True, exist_ok=True)
+    (run / "adapter").rename(run / place)
+    (run / place / "head").mkdir()
+    (run / place / "head" / "head.safetensors").touch()
+    if place != "adapter":
+        (run / place).with_name("COMPLETE").touch()
+    (problem,) = found()
+    assert (problem.where, problem.level) == ("--mine.reference", "error")
+    assert "learnt to judge text" in problem.what
     assert problem.fix
