@@ -41,6 +41,7 @@ def manifest_of(prepared: Prepared, model_dir: Path) -> dict[str, Any]:
             "kind": source.kind,
             "run": str(source.run) if source.run else None,
             "sha256": fingerprint(model_dir),
+            "trained_sha256": trained_fingerprint(source.run),
         },
         "data_sha256": data.sha256 if data else None,
         "template_sha256": hashlib.sha256(str(template).encode()).hexdigest(),
@@ -102,6 +103,14 @@ def fingerprint(folder: Path) -> str:
                 handle.seek(place)
                 digest.update(handle.read(1 << 12))
     return digest.hexdigest()
+
+
+def trained_fingerprint(run: Path | None) -> str | None:
+    """The same of what a run directory has trained; None where there is none."""
+    from anima_core.training.checkpoint import trained_folder
+
+    trained = trained_folder(run) if run is not None else None
+    return fingerprint(trained) if trained is not None else None
 
 
 def _tensor_places(handle: BinaryIO) -> list[int]:

@@ -49,6 +49,9 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for what, key in (("base model", "sha256"), ("starting run", "run")):
         if old["model"].get(key) != new["model"].get(key):
             yield f"another {what}"
+    start = "trained_sha256"
+    if start in old["model"] and old["model"][start] != new["model"].get(start):
+        yield "another adapter in the starting run (it was trained anew)"
     if _reference(old) != _reference(new):
         yield "another reference model"
     before, now = _stateful(old), _stateful(new)

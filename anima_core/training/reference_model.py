@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from anima_core.model.folder import model_folder
 from anima_core.model.frozen import frozen_source, load_frozen, named
-from anima_core.runs.manifest import fingerprint
+from anima_core.runs.manifest import fingerprint, trained_fingerprint
 from anima_core.runs.reference import reference_option
 from anima_core.training.checkpoint import trained_folder
 from anima_core.training.reference_facts import model_facts
@@ -51,14 +51,13 @@ class ReferenceModel:
 
     def manifest(self) -> dict[str, Any]:
         """What the run's manifest says of it."""
-        trained = self._trained()
         return {
             "given": self.source.given,
             "base": self.source.base,
             "kind": self.source.kind,
             "run": str(self.source.run) if self.source.run else None,
             "sha256": fingerprint(self.folder),
-            "trained_sha256": fingerprint(trained) if trained is not None else None,
+            "trained_sha256": trained_fingerprint(self.source.run),
         }
 
     def facts(self) -> dict[str, Any]:

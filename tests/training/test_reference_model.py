@@ -184,6 +184,32 @@ def test_a_run_is_repeated_and_resumed_from_its_own_file(
         train("run", steps=4, resume=True)
 
 
+def test_a_start_that_was_trained_anew_is_another_start(
+    train: Callable[..., Any], tiny_dir: Path, sft_file: Path, tmp_path: Path
+) -> None:
+    """The policy's reference is computed from it, when a run is resumed as when it begins."""
+
+    def start(rate: float) -> None:
+        anima_core.adapt(
+            tiny_dir, sft_file, output=tmp_path / "sft", strategies={"lora": {}}, steps=1,
+            learning_rate=rate, batch_size=4, dtype="float32", overwrite=True,
+        )  # fmt: skip
+
+    start(0.1)
+    train("run", model=tmp_path / "sft", save_every=1)
+    train("run", model=tmp_path / "sft", save_every=1, steps=3, resume=True)
+    file = tmp_path / "run" / "manifest.json"
+    assert len(json.loads(file.read_text())["model"]["trained_sha256"]) == 64
+    start(0.2)
+    with pytest.raises(UsageError, match="another adapter in the starting run") as caught:
+        train("run", model=tmp_path / "sft", steps=4, resume=True)
+    assert caught.value.where == "--resume"
+    manifest = json.loads(file.read_text())
+    del manifest["model"]["trained_sha256"]
+    file.write_text(json.dumps(manifest))
+    train("run", model=tmp_path / "sft", steps=4, resume=True)  # begun before it was written
+
+
 def test_what_is_named_is_kept_whole(
     train: Callable[..., Any], other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
