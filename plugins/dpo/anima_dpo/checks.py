@@ -88,16 +88,29 @@ def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
 
 
 def biased(options: DpoOptions, data: DataSummary) -> Iterator[Problem]:
-    """Pairs that differ mostly in length, beside losses whose rewards grow with it.
+    """Pairs that differ mostly in length, beside losses whose rewards grow with it."""
+    facts = [FACTS[name] for name in options.loss]
+    minds = any(fact.compares and not fact.per_token for fact in facts)
+    if minds and not options.length_normalised and options.ld_alpha is None:
+        yield from length_biased(
+            data,
+            "divide by length with --dpo.length-normalised, or count what goes past the shorter "
+            "answer less with --dpo.ld-alpha 0.5",
+        )
+
+
+def length_biased(data: DataSummary, remedy: str) -> Iterator[Problem]:
+    """Pairs that differ mostly in length, beside a loss whose rewards grow with it.
 
     Park et al. 2024, "Disentangling Length from Quality in Direct Preference Optimization",
     arXiv:2403.19159.
+
+    Args:
+        data: what is trained on.
+        remedy: what helps besides other pairs.
     """
-    facts = [FACTS[name] for name in options.loss]
-    minds = any(fact.compares and not fact.per_token for fact in facts)
-    heeded = options.length_normalised or options.ld_alpha is not None
     pairs = data.pairs
-    if heeded or not minds or pairs is None or not pairs.preferred_length:
+    if pairs is None or not pairs.preferred_length:
         return
     count = pairs.longer if pairs.preferred_length == "longer" else pairs.shorter
     yield Problem(
@@ -105,7 +118,6 @@ def biased(options: DpoOptions, data: DataSummary) -> Iterator[Problem]:
         f"in {count:,} of {data.examples:,} pairs the better answer is the "
         f"{pairs.preferred_length} one ({pairs.chosen_tokens:.0f} tokens against "
         f"{pairs.rejected_tokens:.0f} on average): the model may learn the length alone",
-        "Balance the pairs, divide by length with --dpo.length-normalised, or count what goes past "
-        "the shorter answer less with --dpo.ld-alpha 0.5.",
+        f"Balance the pairs, {remedy}.",
         level="warning",
     )

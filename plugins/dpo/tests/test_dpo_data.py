@@ -40,8 +40,8 @@ def write(folder: Path, chosen: str, rejected: str, count: int = 24) -> Path:
     return file
 
 
-def warned(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    assert main(["plan", *map(str, words), "--dpo", "--dtype", "float32", "--json"]) == 0
+def warned(capsys: pytest.CaptureFixture[str], *words: object, strategy: str = "--dpo") -> str:
+    assert main(["plan", *map(str, words), strategy, "--dtype", "float32", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["problems"]
     return " ".join(p["what"] + p["fix"] for p in found if p["level"] == "warning")
 
@@ -59,6 +59,24 @@ def test_pairs_that_differ_in_length_are_warned_of_in_the_plan(tiny_dir, tmp_pat
 )
 def test_nothing_is_said_where_something_is_done_about_it(tiny_dir, tmp_path, capsys, options):
     assert "longer" not in warned(capsys, tiny_dir, write(tmp_path, LONG, SHORT), *options)
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "hinge"])
+def test_cpo_compares_sums_too_and_has_remedies_of_its_own(tiny_dir, tmp_path, capsys, loss):
+    words = (tiny_dir, write(tmp_path, LONG, SHORT), "--cpo.loss", loss)
+    told = warned(capsys, *words, strategy="--cpo")
+    assert "in 24 of 24 pairs the better answer is the longer one" in told
+    assert "--cpo.loss ipo" in told
+    assert "--simpo" in told
+    assert "--dpo" not in told
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options"), [("--cpo", ["--cpo.loss", "ipo"]), ("--simpo", []), ("--orpo", [])]
+)
+def test_means_over_tokens_are_not_biased(tiny_dir, tmp_path, capsys, strategy, options):
+    words = (tiny_dir, write(tmp_path, LONG, SHORT), *options)
+    assert "longer" not in warned(capsys, *words, strategy=strategy)
 
 
 def test_a_few_pairs_are_chance(tiny_dir, tmp_path, capsys):

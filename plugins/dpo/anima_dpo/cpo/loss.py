@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 
+from anima_core import Problem
+from anima_dpo.checks import length_biased
 from anima_dpo.cpo.strategy import CpoOptions
 from anima_dpo.losses import BY_PAIR
 from anima_dpo.pairs import Knobs, Pairs
 from anima_dpo.unreferenced import UnreferencedLoss
 from anima_dpo.watching import Watched
+
+if TYPE_CHECKING:
+    from anima_core import DataSummary
 
 
 class CpoLoss(UnreferencedLoss):
@@ -30,6 +38,13 @@ class CpoLoss(UnreferencedLoss):
         self.options = options or CpoOptions()
         watched = Watched(sums=self.options.loss != "ipo")
         super().__init__("cpo", 1.0, self.options.nll_weight, watched)
+
+    def data_problems(self, data: DataSummary) -> Sequence[Problem]:
+        """Pairs that differ mostly in length, but for ipo, which looks at means over tokens."""
+        if self.options.loss == "ipo":
+            return []
+        remedy = "or compare means over tokens with --cpo.loss ipo, or with --simpo in its place"
+        return list(length_biased(data, remedy))
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """Each pair's loss, ``[E]``."""
