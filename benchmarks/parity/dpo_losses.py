@@ -10,18 +10,9 @@ the value, or of the gradient's norm.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
-
-from harness.environments import ROOT, anima_python, trl_python  # noqa: E402
+from two_sides import run
 
 FAMILY = (
     "sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot",
@@ -65,50 +56,5 @@ def cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     return found
 
 
-def main() -> None:
-    """Make the model and the batch, let TRL compute, then Anima compute and compare."""
-    options = arguments()
-    work: Path = options.work.absolute()
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "cases.json").write_text(json.dumps(cases(), indent=1), encoding="utf-8")
-    anima = anima_python(options.anima_python, work)
-    trl = trl_python(options.trl_python, work)
-    side = [str(anima), str(HERE / "dpo_losses_anima.py"), "--folder", str(work)]
-    quietly([*side, "--make"], work / "make.log")
-    quietly([str(trl), str(HERE / "dpo_losses_trl.py"), "--folder", str(work)], work / "trl.log")
-    raise SystemExit(subprocess.run(side, env=offline(), check=False).returncode)
-
-
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--anima-python", type=Path, help="interpreter that has Anima")
-    parser.add_argument("--trl-python", type=Path, help="interpreter that has TRL")
-    parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "benchmarks" / "dpo-losses")
-    return parser.parse_args()
-
-
-def quietly(line: list[str], log: Path) -> None:
-    """Run a process; its output is shown if it fails."""
-    with log.open("wb") as output:
-        code = subprocess.run(
-            line, stdout=output, stderr=subprocess.STDOUT, env=offline(), check=False
-        ).returncode
-    if code:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
-        raise SystemExit(f"{' '.join(line)}\nended with {code}:\n{tail}")
-
-
-def offline() -> dict[str, str]:
-    """The environment of a side."""
-    return {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TQDM_DISABLE": "1",
-    }
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("dpo_losses", __doc__, cases()))

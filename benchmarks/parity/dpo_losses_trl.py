@@ -3,40 +3,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-import trl
 from datasets import Dataset
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
+from trl_losses import QUIET, main
 
 
-def main() -> None:
-    """Compute every case on the same batch."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    folder: Path = parser.parse_args().folder
-    cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+def computed(folder: Path, case: list[Any]) -> tuple[Any, torch.Tensor]:
+    """A fresh model and the loss of it."""
+    made = trainer(folder, case[1])
+    made.model.train()
     inputs = padded(json.loads((folder / "pairs.json").read_text(encoding="utf-8")))
-    values = {}
-    gradients: dict[str, torch.Tensor] = {}
-    for number, (name, (_, config)) in enumerate(cases.items()):
-        made = trainer(folder, config)
-        made.model.train()
-        loss = made.compute_loss(made.model, inputs)
-        loss.backward()
-        values[name] = float(loss.detach())
-        for parameter, tensor in made.model.named_parameters():
-            if tensor.grad is not None:
-                gradients[f"{number}.{parameter}"] = tensor.grad.clone()
-    save_file(gradients, folder / "trl.safetensors")
-    result = {"trl": trl.__version__, "torch": torch.__version__, "values": values}
-    (folder / "trl.json").write_text(json.dumps(result), encoding="utf-8")
+    return made.model, made.compute_loss(made.model, inputs)
 
 
 def trainer(folder: Path, config: dict[str, Any]) -> DPOTrainer:
@@ -50,11 +33,7 @@ def trainer(folder: Path, config: dict[str, Any]) -> DPOTrainer:
         ref_model=reference,
         args=DPOConfig(
             output_dir=str(folder / "trl"),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            report_to="none",
-            disable_tqdm=True,
+            **QUIET,
             **config,
         ),
         train_dataset=Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}]),
@@ -79,4 +58,4 @@ def padded(pairs: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, computed)

@@ -9,13 +9,9 @@ Ends with 1 where a value or a gradient differs by more than 1e-4.
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
-from dpo_losses import HERE, arguments, offline, quietly
-from harness.environments import anima_python, trl_python
+from two_sides import run
 
 Case = dict[str, Any]
 
@@ -61,19 +57,5 @@ def cases() -> dict[str, Case]:
     return found
 
 
-def main() -> None:
-    """Make the models and the batches, let TRL compute, then Anima compute and compare."""
-    options = arguments()
-    work: Path = options.work.absolute().parent / "family-losses"
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "cases.json").write_text(json.dumps(cases(), indent=1), encoding="utf-8")
-    anima = anima_python(options.anima_python, work)
-    trl = trl_python(options.trl_python, work)
-    side = [str(anima), str(HERE / "family_losses_anima.py"), "--folder", str(work)]
-    quietly([*side, "--make"], work / "make.log")
-    quietly([str(trl), str(HERE / "family_losses_trl.py"), "--folder", str(work)], work / "trl.log")
-    raise SystemExit(subprocess.run(side, env=offline(), check=False).returncode)
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run("family_losses", __doc__, cases()))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from agreement import Case, backward, main
 from anima_dpo.cpo.loss import CpoLoss
 from anima_dpo.cpo.strategy import CpoOptions
 from anima_dpo.kto.loss import KtoLoss
@@ -16,20 +16,14 @@ from anima_dpo.orpo.loss import OrpoLoss
 from anima_dpo.orpo.strategy import OrpoOptions
 from anima_dpo.simpo.loss import SimpoLoss
 from anima_dpo.simpo.strategy import SimpoOptions
-from dpo_losses_anima import TOLERANCE, difference, examples, make
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from dpo_losses_anima import examples, load, make
 
-import anima_core
 from anima_core import (
     EncodedExample,
     Loss,
     Role,
     TokenSegment,
-    register_segment_attention,
-    segment_sdpa,
 )
-from anima_core.attention.sdpa import NAME
 from anima_core.data.mismatched import mismatched
 from anima_core.data.store import Examples
 from anima_core.loss.plain import plain_logps
@@ -44,17 +38,10 @@ LOSSES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def main() -> None:
-    """Make what both sides start from, or compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--make", action="store_true", help="write the models and the examples")
-    options = parser.parse_args()
-    if options.make:
-        make(options.folder)
-        make_short_and_unpaired(options.folder)
-    else:
-        raise SystemExit(compare(options.folder))
+def make_all(folder: Path) -> None:
+    """What both sides start from."""
+    make(folder)
+    make_short_and_unpaired(folder)
 
 
 def make_short_and_unpaired(folder: Path) -> None:
@@ -101,57 +88,23 @@ def _first(prompt: TokenSegment) -> TokenSegment:
     return TokenSegment(prompt.ids[:1], prompt.supervised[:1], prompt.role)
 
 
-def compare(folder: Path) -> int:
-    """Compute every case, print the table, and say whether something differs."""
-    cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
-    theirs = json.loads((folder / "trl.json").read_text(encoding="utf-8"))
-    gradients = load_file(folder / "trl.safetensors")
-    register_segment_attention(NAME, segment_sdpa)
-    models = [
-        AutoModelForCausalLM.from_pretrained(
-            folder / name, dtype=torch.float32, attn_implementation=NAME
-        )
-        for name in ("model", "reference")
-    ]
-    print("| loss | Anima | TRL | value differs by | gradient differs by | |")
-    print("|---|---:|---:|---:|---:|---|")
-    failed = 0
-    for number, (name, case) in enumerate(cases.items()):
+def computed(folder: Path) -> Case:
+    """Computes a case on its batch."""
+    models = [load(folder / name) for name in ("model", "reference")]
+
+    def value(case: dict[str, Any]) -> tuple[float, list[torch.nn.Module]]:
         model, reference = models[::-1] if case.get("exchanged") else models
         made, options = LOSSES[case["strategy"]]
         loss: Loss = made(options(**case["ours"]))
-        found = value_of(loss, batch_for(folder, case), model, reference)
-        expected = theirs["values"][name]
-        value_off = abs(found - expected) / max(abs(expected), 1e-12)
-        gradient_off = difference(model, gradients, number)
-        fine = value_off <= TOLERANCE and gradient_off <= TOLERANCE
-        failed += not fine
-        mark = "" if fine else "differs"
-        print(
-            f"| {name} | {found:.6f} | {expected:.6f} | {value_off:.1e} | {gradient_off:.1e} "
-            f"| {mark} |"
-        )
-    print(
-        f"\n{len(cases) - failed} of {len(cases)} agree within {TOLERANCE:g}; anima-adapt "
-        f"{anima_core.__version__}, trl {theirs['trl']}, torch {torch.__version__} and "
-        f"{theirs['torch']}"
-    )
-    return 1 if failed else 0
+        batch = batch_for(folder, case)
+        ref = None
+        if loss.uses_reference:
+            with torch.no_grad():
+                ref = LogpsModule(reference, plain_logps, loss).logps(batch)
+        return backward(LogpsModule(model, plain_logps, loss), loss, batch, ref), [model]
 
-
-def value_of(loss: Loss, batch: Any, model: Any, reference: Any) -> float:
-    """The loss of a step, whose gradient is left in the model."""
-    model.zero_grad()
-    ref = None
-    if loss.uses_reference:
-        with torch.no_grad():
-            ref = LogpsModule(reference, plain_logps, loss).logps(batch)
-    output = LogpsModule(model, plain_logps, loss)(batch, ref)
-    below = loss.denominators(batch)
-    value = torch.stack([total / below[key] for key, total in output.totals.items()]).sum()
-    value.backward()
-    return float(value.detach())
+    return value
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main(__doc__, make_all, computed))

@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-import trl
 from datasets import Dataset
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import KTOConfig, KTOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+from trl_losses import QUIET, main
 
 KINDS = {
     "CPO": (CPOTrainer, CPOConfig),
@@ -24,26 +22,6 @@ KINDS = {
     "ORPO": (ORPOTrainer, ORPOConfig),
 }
 PAIR = {"prompt": "a", "chosen": "b", "rejected": "c"}
-
-
-def main() -> None:
-    """Compute every case."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    folder: Path = parser.parse_args().folder
-    cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
-    values = {}
-    gradients: dict[str, torch.Tensor] = {}
-    for number, (name, case) in enumerate(cases.items()):
-        model, loss = computed(folder, case)
-        loss.backward()
-        values[name] = float(loss.detach())
-        for parameter, tensor in model.named_parameters():
-            if tensor.grad is not None:
-                gradients[f"{number}.{parameter}"] = tensor.grad.clone()
-    save_file(gradients, folder / "trl.safetensors")
-    result = {"trl": trl.__version__, "torch": torch.__version__, "values": values}
-    (folder / "trl.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def computed(folder: Path, case: dict[str, Any]) -> tuple[Any, torch.Tensor]:
@@ -58,11 +36,7 @@ def computed(folder: Path, case: dict[str, Any]) -> tuple[Any, torch.Tensor]:
         model=load(folder / own),
         args=config(
             output_dir=str(folder / "trl"),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            report_to="none",
-            disable_tqdm=True,
+            **QUIET,
             remove_unused_columns=False,
             **case["config"],
         ),
@@ -112,4 +86,4 @@ def paired(pairs: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, computed)

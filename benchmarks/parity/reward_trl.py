@@ -3,41 +3,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-import trl
 from datasets import Dataset
-from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import RewardConfig, RewardTrainer
+from trl_losses import QUIET, main
 
 
-def main() -> None:
-    """Compute every case on the same batch."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True)
-    folder: Path = parser.parse_args().folder
-    cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+def computed(folder: Path, case: dict[str, Any]) -> tuple[Any, torch.Tensor]:
+    """A fresh model and the loss of it."""
+    made = trainer(folder, case["centering"])
+    made.model.train()
     pairs = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))
-    values = {}
-    gradients: dict[str, torch.Tensor] = {}
-    for number, (name, case) in enumerate(cases.items()):
-        made = trainer(folder, case["centering"])
-        made.model.train()
-        rows = [features(pair, margins=case["margins"]) for pair in pairs]
-        loss = made.compute_loss(made.model, made.data_collator(rows))
-        loss.backward()
-        values[name] = float(loss.detach())
-        for parameter, tensor in made.model.named_parameters():
-            if tensor.grad is not None:
-                gradients[f"{number}.{parameter}"] = tensor.grad.clone()
-    save_file(gradients, folder / "trl.safetensors")
-    result = {"trl": trl.__version__, "torch": torch.__version__, "values": values}
-    (folder / "trl.json").write_text(json.dumps(result), encoding="utf-8")
+    rows = [features(pair, margins=case["margins"]) for pair in pairs]
+    return made.model, made.compute_loss(made.model, made.data_collator(rows))
 
 
 def trainer(folder: Path, centering: float) -> RewardTrainer:
@@ -48,11 +31,7 @@ def trainer(folder: Path, centering: float) -> RewardTrainer:
         ),
         args=RewardConfig(
             output_dir=str(folder / "trl"),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            report_to="none",
-            disable_tqdm=True,
+            **QUIET,
             center_rewards_coefficient=centering or None,
         ),
         train_dataset=Dataset.from_list([{"chosen": "b", "rejected": "c"}]),
@@ -67,4 +46,4 @@ def features(pair: dict[str, Any], *, margins: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, computed)

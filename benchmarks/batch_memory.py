@@ -1,0 +1,64 @@
+"""Does the memory of preference training grow with the examples a step? One pair is in flight.
+
+python benchmarks/batch_memory.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from harness.machine import this_machine
+
+ANIMA = (sys.executable, "-m", "anima_core")
+
+
+def main() -> None:
+    """Train two steps at each batch size and print the peak of the process's memory."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--words", type=int, default=120, help="of the prompt and of each answer")
+    parser.add_argument("--strategy", default="dpo", help="whose loss learns from pairs")
+    options = parser.parse_args()
+    print(f"{this_machine().describe()}\n\n| pairs a step | peak memory, MB | of the first |")
+    print("|---|---|---|", flush=True)
+    peaks: list[int] = []
+    with tempfile.TemporaryDirectory(prefix="anima-batch-memory-") as name:
+        data = Path(name) / "pairs.jsonl"
+        write(data, 2 * max(options.batch_sizes), options.words)
+        for size in options.batch_sizes:
+            peaks.append(peak(options, data, size, Path(name) / f"run-{size}"))
+            print(f"| {size} | {peaks[-1] / 1e6:,.0f} | {peaks[-1] / peaks[0]:.2f} |", flush=True)
+
+
+def write(data: Path, count: int, words: int) -> None:
+    """Pairs that differ, all of one length."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+
+    def text(number: int, shift: int) -> str:
+        return " ".join(letters[(number * 7 + shift + i) % 26] for i in range(words))
+
+    with data.open("w", encoding="utf-8") as file:
+        for number in range(count):
+            pair = {"prompt": text(number, 0), "chosen": text(number, 3)}
+            file.write(json.dumps(pair | {"rejected": text(number, 5)}) + "\n")
+
+
+def peak(options: argparse.Namespace, data: Path, size: int, run: Path) -> int:
+    """Bytes of a run's peak, as it records it."""
+    command = [*ANIMA, "train", options.model, str(data), f"--{options.strategy}", "--lora"]
+    command += ["--xentropy", "--micro-tokens", "1", "--steps", "2", "--batch-size", str(size)]
+    subprocess.run(
+        [*command, "--output", str(run)], check=True, stdout=subprocess.DEVNULL, stderr=sys.stderr
+    )
+    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    return max(int(row["memory_bytes"]) for row in rows if "memory_bytes" in row)
+
+
+if __name__ == "__main__":
+    main()
