@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGES = (
     "anima-adapt", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "tokenizers",
-    "safetensors", "flash-attn",
+    "safetensors", "flash-attn", "kernels",
 )  # fmt: skip
 
 

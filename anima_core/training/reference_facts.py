@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from anima_core.runs.manifest import fingerprint, strategies_of, versions
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
+    from anima_core.contracts import Attention
     from anima_core.registry.selection import Selection
     from anima_core.runs.plan import DataSummary
 
@@ -20,8 +22,10 @@ HOOKS = (
 )  # fmt: skip
 """Whose strategies have a part in a log-prob, with their versions and options."""
 
-CODE = ("attention", "loss", "model", "training")
-"""Folders of the core that compute log-probs: between releases they change without a version."""
+CODE = (
+    "attention/*.py", "batch.py", "data/collate.py", "loss/*.py", "model/*.py", "training/*.py",
+)  # fmt: skip
+"""The core's files that compute log-probs: between releases they change without a version."""
 
 
 def data_facts(
@@ -51,7 +55,7 @@ def data_facts(
 
 
 def model_facts(
-    run: RunContext, selection: Selection, base: Path, trained: Path | None
+    run: RunContext, selection: Selection, base: Path, trained: Path | None, attention: Attention
 ) -> dict[str, Any]:
     """What computes it.
 
@@ -60,13 +64,18 @@ def model_facts(
         selection: the strategies that make it what it is.
         base: the folder of its base model.
         trained: what a run has trained of it, or None.
+        attention: its attention, whose note may say which kernel was chosen.
     """
-    names = {p.strategy for hook in HOOKS for p in selection.stack(hook)}
+    takes_part = [p for hook in HOOKS for p in selection.stack(hook)]
+    names = {p.strategy for p in takes_part}
+    packages = {p.cls.__module__.partition(".")[0] for p in takes_part} - {"anima_core"}
     strategies = strategies_of(selection)
     return {
         "model": identity(base),
         "start": identity(trained) if trained is not None else None,
         "seed": run.config.seed,
+        "attention": [attention.name, attention.note],
+        "plugins": {name: _plugin_code(name) for name in sorted(packages)},
         "strategies": {name: strategies[name] for name in sorted(names)},
     }
 
@@ -83,8 +92,21 @@ def identity(folder: Path) -> str:
 @cache
 def _code() -> str:
     core = Path(__file__).parents[1]
+    return _hash_of(file for pattern in CODE for file in core.glob(pattern))
+
+
+def _plugin_code(package: str) -> str:
+    """A hash of a plugin's modules: an editable one changes without a version."""
+    module = sys.modules.get(package)
+    places = [Path(place) for place in getattr(module, "__path__", ())]
+    files = [file for place in places for file in place.rglob("*.py")]
+    own = getattr(module, "__file__", None)
+    return _hash_of(files or ([Path(own)] if own is not None else []))
+
+
+def _hash_of(files: Iterable[Path]) -> str:
     whole = hashlib.sha256()
-    for name in CODE:
-        for file in sorted((core / name).glob("*.py")):
-            whole.update(file.read_bytes())
+    for file in sorted(files):
+        content = file.read_bytes()
+        whole.update(f"{file.name}:{len(content)}".encode() + content)
     return whole.hexdigest()

@@ -62,7 +62,8 @@ class ReferenceModel:
 
     def facts(self) -> dict[str, Any]:
         """What its log-probs depend on."""
-        facts = model_facts(self.beside, self.selection, self.folder, self._trained())
+        attention = self.selection.call("attention", run=self.beside)
+        facts = model_facts(self.beside, self.selection, self.folder, self._trained(), attention)
         del facts["seed"]  # nothing of it is drawn
         # Its distribution is over the entries that both vocabularies have.
         return {**facts, "vocab": int(self.run.model_config.vocab_size)}

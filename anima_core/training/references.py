@@ -79,7 +79,7 @@ class References:
             return
         start = prepared.source.run
         trained = adapter_folder(start, adapter) if start is not None else None
-        facts = model_facts(prepared.run, prepared.selection, base, trained)
+        facts = model_facts(prepared.run, prepared.selection, base, trained, prepared.attention)
 
         def policy() -> LogpsOf:
             module.eval()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,7 +55,11 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def key(tiny_dir: Path, data: Path) -> Callable[..., str]:
     def key(
-        strategies: dict[str, Any] | None = None, tokens: int = 64, rows: int = 4, **core: Any
+        strategies: dict[str, Any] | None = None,
+        tokens: int = 64,
+        rows: int = 4,
+        note: str = "",
+        **core: Any,
     ) -> str:
         given = {"model": str(tiny_dir), "data": (str(data),), "device": "cpu",
                  "dtype": "float32", **core}  # fmt: skip
@@ -60,7 +67,8 @@ def key(tiny_dir: Path, data: Path) -> Callable[..., str]:
         prepared.refuse_errors()
         assert prepared.plan.data is not None
         run = prepared.run
-        facts = model_facts(run, prepared.selection, run.model_dir, None)
+        attention = replace(prepared.attention, **({"note": note} if note else {}))
+        facts = model_facts(run, prepared.selection, run.model_dir, None, attention)
         facts |= data_facts(prepared.plan.data, range(rows), run, tokens)
         return ReferenceEntry(facts, np.array([0])).key
 
@@ -79,6 +87,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a kernel": {"strategies": {**PLAIN, "xentropy": {}}},
     "a change of the model": {"strategies": {**PLAIN, "rope-scaling": {"factor": 2}}},
     "its options": {"strategies": {**PLAIN, "rope-scaling": {"factor": 3}}},
+    "another kernel of it": {"note": "flash-attn 2.8 from the hub"},
     "another attention": {"strategies": {**PLAIN, "flash-attention-2": {}}},
     "quantised weights": {"strategies": {"qlora": {}, "dpo": {}}},
 }
@@ -135,6 +144,51 @@ def test_a_patch_is_part_of_it_with_its_options_and_version(
     monkeypatch.setattr(reference_facts, "strategies_of", later)
     seen.add(key())
     assert len(seen) == 4
+
+
+def test_a_plugin_s_code_is_part_of_it(
+    key: Callable[..., str], distribute: Callable[..., Path]
+) -> None:
+    """Its version is that of its last release, whatever was changed since."""
+    folder = distribute("third-party", PATCH, {"patch-of-mine": "Patch"})
+    strategies = {**PLAIN, "patch-of-mine": {}}
+    first = key(strategies=strategies)
+    assert key(strategies=strategies) == first
+    (module,) = folder.glob("*.py")
+    module.write_text(PATCH.replace("nullcontext()", "nullcontext(1)"), encoding="utf-8")
+    assert key(strategies=strategies) != first
+
+
+def test_a_plugin_s_code_is_that_of_all_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "of_many_modules"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "inner/deep.py"):
+        (package / name).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("of_many_modules")
+    seen = {reference_facts._plugin_code("of_many_modules")}
+    for name in ("__init__.py", "inner/deep.py"):
+        (package / name).write_text("changed = True")
+        seen.add(reference_facts._plugin_code("of_many_modules"))
+    sys.modules.pop("of_many_modules")
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("name", ["batch.py", "data/collate.py", "loss/plain.py", "model/head.py"])
+def test_the_core_s_code_is_part_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = reference_facts._code.__wrapped__
+    changed = Path(reference_facts.__file__).parents[1] / name
+    read = Path.read_bytes
+
+    def other(path: Path) -> bytes:
+        return read(path) + (b"#" if path == changed else b"")
+
+    first = code()
+    assert code() == first
+    monkeypatch.setattr(Path, "read_bytes", other)
+    assert code() != first
 
 
 @pytest.mark.parametrize(
