@@ -119,7 +119,7 @@ class Loss(Protocol):
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too: it is then called once
             with the whole step, at the price of a second forward pass, and runs in one process
-            only.
+            only. Held-out data is judged in such steps too.
         needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
             ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`);
             ``"hidden"`` for the last hidden states of some tokens, without a kernel (see

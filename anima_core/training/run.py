@@ -283,6 +283,7 @@ class _Training:
                 self.references.held_out,
                 device=self.run.device,
                 micro_tokens=self.run.config.micro_tokens,
+                batch_size=self.run.config.batch_size,
             )
             self.folder.metrics(record)
             self.reporter.evaluation(record)

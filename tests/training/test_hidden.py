@@ -140,7 +140,15 @@ def test_evaluation_gives_the_same_loss(scope: str) -> None:
     loss = Ends(scope)
     value, _ = textbook(loss, "llama")
     module = made(loss)
-    record = evaluate(module, loss, EXAMPLES, None, device="cpu", micro_tokens=30)  # type: ignore[arg-type]
+    record = evaluate(
+        module,
+        loss,  # type: ignore[arg-type]
+        EXAMPLES,
+        None,
+        device="cpu",
+        micro_tokens=30,
+        batch_size=len(EXAMPLES),
+    )
     assert record["eval_loss"] == pytest.approx(value, rel=1e-5)
 
 

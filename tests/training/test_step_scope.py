@@ -12,6 +12,7 @@ from anima_core.attention.segments import register_segment_attention
 from anima_core.contracts import LossOutput
 from anima_core.loss.plain import plain_logps
 from anima_core.testing import random_examples, tiny_model
+from anima_core.training.evaluate import evaluate
 from anima_core.training.module import LogpsModule
 from anima_core.training.step import StepRunner, add_denominators, cut
 
@@ -29,7 +30,8 @@ class Spread:
 
     def __call__(self, batch, logps, reference=None):  # type: ignore[no-untyped-def]
         sums = batch.per_example(logps)
-        return LossOutput({"spread": ((sums - sums.mean()) ** 2).sum()})
+        spread = ((sums - sums.mean()) ** 2).sum()
+        return LossOutput({"spread": spread}, {"steps": (float(batch.examples), 1.0)})
 
 
 class Plain:
@@ -68,3 +70,49 @@ def test_gradient_is_that_of_one_batch(dropout: float) -> None:
         assert many_loss == pytest.approx(one_loss, rel=1e-5)
         for a, b in zip(many, one, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
+
+
+@pytest.mark.parametrize("micro_tokens", [30, 10_000])
+@pytest.mark.parametrize("batch_size", [4, 7, 100])
+def test_evaluation_sees_steps_as_training_does(batch_size: int, micro_tokens: int) -> None:
+    """Not all that is held out at once, which is another loss, and more memory."""
+    register_segment_attention(NAME, segment_sdpa)
+    examples = random_examples("completion", 7, seed=5, vocab=320)
+    model = tiny_model("gpt2", attn_implementation=NAME)
+    loss = Spread()
+    module = LogpsModule(model, plain_logps, loss)
+    seen: list[tuple[int, ...]] = []
+    judge = module.judge
+
+    def watched(batch, *rest):  # type: ignore[no-untyped-def]
+        seen.append(batch.rows)
+        return judge(batch, *rest)
+
+    module.judge = watched  # type: ignore[method-assign]
+
+    def record() -> dict[str, float]:
+        return evaluate(
+            module,
+            loss,
+            examples,
+            None,
+            device="cpu",
+            micro_tokens=micro_tokens,
+            batch_size=batch_size,
+        )
+
+    found = record()
+    steps = list(seen)
+    assert [len(rows) for rows in steps] == ([4, 3] if batch_size == 4 else [7])
+    assert sorted(row for rows in steps for row in rows) == list(range(7))
+    sums = torch.stack(
+        [module(cut(examples, [n], 10_000)[0], None, "logps").sum() for n in range(7)]
+    )
+    total = sum(
+        float(((own - own.mean()) ** 2).sum().detach())
+        for own in (sums[list(rows)] for rows in steps)
+    )
+    assert found["eval_loss"] == pytest.approx(total / 7, rel=1e-4)
+    assert found["eval_steps"] == 7 / len(steps)
+    assert record() == found
+    assert seen[len(steps) :] == steps

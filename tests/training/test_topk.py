@@ -212,6 +212,7 @@ def test_evaluation_gives_the_same_loss(make: type[Kl], micro_tokens: int) -> No
         None,
         device="cpu",
         micro_tokens=micro_tokens,
+        batch_size=len(EXAMPLES),
     )
     with torch.no_grad():
         total = kl_div(torch.cat(textbook(tiny_model())), torch.cat(table()), log_target=True,
