@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anima_core.runs.manifest import fingerprint, strategies_of, versions
+from anima_core.training.reference_pass import any_cut
 
 if TYPE_CHECKING:
     from anima_core.context import RunContext
@@ -48,7 +49,7 @@ def data_facts(
         "rows": list(rows) if len(rows) < data.examples else "all",
         "dtype": run.dtype,
         "device": run.device.split(":")[0],
-        "tokens": tokens if run.dtype != "float32" else "any",
+        "tokens": "any" if any_cut(run) else tokens,
         "versions": versions(),
         "code": _code(),
     }

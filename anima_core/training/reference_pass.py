@@ -1,7 +1,8 @@
 """A pass without a gradient: how many tokens are in flight, and what is done when they do not fit.
 
 It needs far less memory than a training step, which keeps the activations of every layer for the
-backward pass, and so it takes larger micro-batches in the same memory.
+backward pass, and so it takes larger micro-batches in the same memory: in float32, where the cut
+changes a log-prob by its rounding alone.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | 
     The peak of a run is thus that of its training, reference or no reference. It is estimated,
     and the same wherever the same run is started.
 
+    In 16 bits it is no larger than the run's: held-out data is cut as evaluation cuts it, and so
+    what a model says of it before the first step is, bit for bit, what its reference says.
+
     Args:
         run: the run.
         selection: its strategies.
@@ -52,6 +56,8 @@ def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | 
 
     shape = memory_shape(run)
     micro_tokens = run.config.micro_tokens
+    if not any_cut(run):
+        return micro_tokens
     room = activation_bytes(run, shape) + _strategies_bytes(run, selection, shape)
     passing = shape if other is None else memory_shape(other)
     most = MOST.get(run.device.split(":")[0], MOST_ELSEWHERE)
@@ -64,6 +70,11 @@ def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | 
         if _forward_bytes(run, replace(passing, micro_tokens=tokens)) + kept <= room:
             return tokens
     return micro_tokens
+
+
+def any_cut(run: RunContext) -> bool:
+    """Whether log-probs are the same, but for float32's rounding, however micro-batches are cut."""
+    return run.dtype == "float32"
 
 
 def _strategies_bytes(run: RunContext, selection: Selection, shape: MemoryShape) -> int:

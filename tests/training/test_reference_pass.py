@@ -64,6 +64,14 @@ def test_another_model_that_is_wider_has_less_in_flight() -> None:
     assert in_flight(micro_tokens=64, other=own) > in_flight(micro_tokens=64, other=wider) == 64
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_16_bits_it_is_cut_as_evaluation_is(dtype: str) -> None:
+    deep = tiny_config(num_hidden_layers=24)
+    assert in_flight(micro_tokens=64, model_config=deep, dtype=dtype) == 64
+    other = run_context(micro_tokens=64, model_config=deep, dtype=dtype)
+    assert in_flight(micro_tokens=64, model_config=deep, dtype=dtype, other=other) == 64
+
+
 class Device:
     """Gives each target its id, and has room for so many tokens."""
 

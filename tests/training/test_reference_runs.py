@@ -18,7 +18,9 @@ import pytest
 import anima_core
 from anima_core.errors import InterruptedRunError
 from anima_core.runs.reporter import SilentReporter
+from anima_core.testing import save_tiny
 from anima_core.training import reference
+from anima_core.training.module import LogpsModule
 from anima_core.training.reference_cache import FILE
 
 pytest.importorskip("anima_dpo")
@@ -309,3 +311,27 @@ def test_a_whole_model_that_was_trained_is_its_own_reference(
         assert listener.computed == 8
         assert losses[0][0] == pytest.approx(0.6931472, abs=1e-5)
         assert losses[-1][0] != losses[0][0]
+
+
+def test_in_16_bits_held_out_pairs_start_where_their_reference_is(
+    train: Callable[..., Trace], pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding depends on the cut there, so reference and evaluation are cut alike."""
+    cuts: list[tuple[int, ...]] = []
+    forward = LogpsModule.forward
+
+    def watched(self: Any, batch: Any, *given: Any) -> Any:
+        if not self.training:
+            cuts.append(tuple(batch.rows))
+        return forward(self, batch, *given)
+
+    monkeypatch.setattr(LogpsModule, "forward", watched)
+    model = save_tiny(tmp_path / "deep", num_hidden_layers=4)  # in float32 it has more in flight
+    held_out = str(pairs_file)
+    train(model=model, dtype="bfloat16", micro_tokens=40, steps=1, batch_size=1, eval_data=held_out)
+    held = (len(cuts) - 1) // 3  # the reference's, one for the step's pair, evaluation's twice
+    assert held > 1
+    assert cuts[:held] == cuts[held + 1 : 2 * held + 1] == cuts[2 * held + 1 :]
+    lines = (tmp_path / "run0" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    first = json.loads(lines[0])
+    assert [first[f"eval_{name}"] for name in ("kl", "margin", "accuracy")] == [0.0, 0.0, 0.5]
