@@ -66,6 +66,8 @@ class Asked:
         facts: everything that the log-probs depend on; a hash of it is the cache's key.
         device: where batches go.
         tokens: tokens in flight at once.
+        any_cut: whether fewer of them, where memory is full, change no log-prob; what was computed
+            otherwise than `facts` say is not kept.
         cache: whether they are looked for on the disk, and kept there.
         name: of the stage, for the reporter.
     """
@@ -75,6 +77,7 @@ class Asked:
     facts: Mapping[str, Any]
     device: str
     tokens: int
+    any_cut: bool = True
     cache: bool = True
     name: str = STAGE
 
@@ -117,8 +120,12 @@ def reference_for(
     if logps is not None and everywhere:
         reporter.note("reference log-probs read from the cache")
         return Reference(logps, counts)
-    made = _compute(asked, starts, entry, logps_of, reporter, stop)
-    together(lambda: _write(entry, made, reporter) if local_rank() == 0 else None)
+    made, as_asked = _compute(asked, starts, entry, logps_of, reporter, stop)
+    if all(exchange(as_asked)):
+        together(lambda: _write(entry, made, reporter) if local_rank() == 0 else None)
+    elif entry is not None:
+        fewer = "in 16 bits those of fewer tokens at once are others"
+        reporter.note(f"the reference log-probs are not all kept for later runs: {fewer}")
     reporter.note("reference log-probs computed")
     return Reference(made, counts)
 
@@ -151,8 +158,11 @@ def _compute(
     logps_of: Callable[[], LogpsOf],
     reporter: Reporter,
     stop: StopSignal,
-) -> torch.Tensor:
-    """All log-probs, ``[T]``: those that a broken pass left, and the rest computed."""
+) -> tuple[torch.Tensor, bool]:
+    """All log-probs, ``[T]``: those that a broken pass left, and the rest computed.
+
+    And whether this process computed its share as it was asked to.
+    """
     logps = torch.zeros(int(starts[-1]), dtype=torch.float32)
 
     def put(values: Mapping[int, torch.Tensor]) -> None:
@@ -163,6 +173,7 @@ def _compute(
     put(left)
     done = _done(left, len(asked.examples))
     todo = _cut(asked, done)
+    as_asked = True
     before = int(done[np.asarray(asked.rows, np.int64)].sum())
     if before:
         reporter.note(f"{before} of {len(asked.rows)} examples were computed before")
@@ -171,11 +182,13 @@ def _compute(
         with _saying_that_it_goes_on(entry), PartWriter(entry, PART_SECONDS) as parts:
             for values in _passed(asked.name, todo, before, compute, reporter, stop):
                 put(values)
-                parts.add(values)
+                as_asked = asked.any_cut or compute.tokens == asked.tokens
+                if as_asked:
+                    parts.add(values)
     logps = add_tensor(logps)
     for row in np.setdiff1d(np.arange(len(asked.examples)), asked.rows):
         logps[starts[row] : starts[row + 1]] = float("nan")
-    return logps
+    return logps, as_asked
 
 
 def _passed(

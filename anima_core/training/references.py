@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anima_core.training.build import adapter_folder
 from anima_core.training.reference import STAGE, Asked, LogpsOf, Reference, reference_for
 from anima_core.training.reference_facts import data_facts, model_facts
-from anima_core.training.reference_pass import tokens_in_flight
+from anima_core.training.reference_pass import any_cut, tokens_in_flight
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +103,7 @@ class References:
                 facts={**facts, **data_facts(data, rows, run, tokens)},
                 device=run.device,
                 tokens=tokens,
+                any_cut=any_cut(run),
                 cache=run.config.cache,
                 name=name,
             )

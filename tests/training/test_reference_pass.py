@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 import torch
 
 from anima_core import Batch
+from anima_core.data.collate import collate
 from anima_core.registry.selection import select
 from anima_core.runs.memory import activation_bytes, memory_shape
 from anima_core.runs.reporter import SilentReporter
 from anima_core.testing import random_examples, run_context
 from anima_core.testing.models import tiny_config
+from anima_core.training import reference
 from anima_core.training.reference_pass import MOST, MOST_ELSEWHERE, Forward, tokens_in_flight
+from anima_core.training.signals import stop_signals
 
 EXAMPLES = random_examples("preference", 12, seed=3, vocab=320)
 
@@ -138,3 +142,41 @@ def test_it_is_said_how_many_are_left() -> None:
     forward(range(12))
     assert notes
     assert str(forward.tokens) in notes[-1]
+
+
+@pytest.mark.parametrize("any_cut", [True, False])
+def test_what_was_cut_otherwise_than_asked_is_kept_where_the_cut_changes_nothing(
+    any_cut: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 16 bits, after the memory was full, no entry says that it was computed as was asked."""
+    monkeypatch.setenv("ANIMA_CACHE", str(tmp_path))
+    monkeypatch.setattr(reference, "PART_SECONDS", 0.0)
+    longest = max(example.tokens for example in EXAMPLES)
+    asked = reference.Asked(
+        EXAMPLES, range(12), {"made": "for a test"}, "cpu", 2 * longest, any_cut=any_cut
+    )
+    notes: list[str] = []
+    reporter = SilentReporter()
+    monkeypatch.setattr(reporter, "note", notes.append)
+
+    class FullAtThe(Device):
+        """Has no room for the third batch and larger ones."""
+
+        def __call__(self, batch: Batch) -> torch.Tensor:
+            if len(self.sizes) == 2:
+                self.room = batch.tokens - 1
+            return super().__call__(batch)
+
+    device = FullAtThe(10_000)
+    starts = reference.starts_of([example.supervised for example in EXAMPLES])
+    entry = reference.ReferenceEntry(asked.facts, starts)
+    with stop_signals() as stop:
+        found = reference.reference_for(asked, lambda: device, reporter, stop)
+    batch = collate(EXAMPLES, range(12))
+    assert torch.equal(found.of(batch), batch.targets.float())
+    assert len(device.sizes) > 3
+    assert (entry.read() is not None) == any_cut
+    before = sum(device.sizes[:2])
+    kept = sum(EXAMPLES[row].tokens for row in entry.read_parts()[0])
+    assert kept == (0 if any_cut else before), "whole micro-batches from before are as asked"
+    assert any("not all kept" in note for note in notes) != any_cut

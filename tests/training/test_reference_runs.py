@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import anima_core
 from anima_core.errors import InterruptedRunError
@@ -22,6 +23,7 @@ from anima_core.testing import save_tiny
 from anima_core.training import reference
 from anima_core.training.module import LogpsModule
 from anima_core.training.reference_cache import FILE
+from anima_core.training.reference_pass import Forward
 
 pytest.importorskip("anima_dpo")
 pytest.importorskip("anima_qlora")
@@ -335,3 +337,23 @@ def test_in_16_bits_held_out_pairs_start_where_their_reference_is(
     lines = (tmp_path / "run0" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     first = json.loads(lines[0])
     assert [first[f"eval_{name}"] for name in ("kl", "margin", "accuracy")] == [0.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [("float32", True), ("bfloat16", False)])
+def test_what_a_full_memory_made_of_a_pass_is_not_kept_in_16_bits(
+    train: Callable[..., Trace], monkeypatch: pytest.MonkeyPatch, dtype: str, kept: bool
+) -> None:
+    at_once = Forward._at_once
+
+    def full(self: Forward, rows: Any) -> Any:
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return at_once(self, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Forward, "_at_once", full)
+        train(first := Listener(), dtype=dtype, micro_tokens=200, steps=2)
+    train(second := Listener(), dtype=dtype, micro_tokens=200, steps=2)
+    assert first.heard("the device's memory is full")
+    assert first.heard("not all kept") != kept
+    assert second.heard("read from the cache") == kept
