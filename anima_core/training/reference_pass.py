@@ -40,8 +40,9 @@ def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | 
     The peak of a run is thus that of its training, reference or no reference. It is estimated,
     and the same wherever the same run is started.
 
-    In 16 bits it is no larger than the run's: held-out data is cut as evaluation cuts it, and so
-    what a model says of it before the first step is, bit for bit, what its reference says.
+    In 16 bits it is no larger than the run's: held-out data is cut as evaluation cuts it, unless
+    the loss sees a whole step, and so what a model says of it before the first step is, bit for
+    bit, what its reference says.
 
     Args:
         run: the run.

@@ -13,7 +13,8 @@ TIE = 1e-5
 
 Where the model has not moved, log-probs that were computed in float32, in another micro-batch than
 the reference's, differ by rounding, and every margin with them: accuracy would be a coin's. In 16
-bits they differ by more, and it is; held-out data alone is cut alike both times, and differs not.
+bits they differ by more, and it is; held-out data alone is cut alike both times, and differs not,
+unless the loss sees a whole step.
 """
 
 
