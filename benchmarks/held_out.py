@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--held-out", type=int, default=40, help="pairs that are not trained on")
     parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--overlong", default="truncate", choices=("truncate", "drop"))
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--strategy", default="dpo", help="whose loss learns from pairs")
     parser.add_argument("--anima-args", default="", help="more options of `anima train`")
@@ -56,7 +57,7 @@ def trained_on(options: argparse.Namespace) -> int:
 
 def shaping(options: argparse.Namespace) -> list[str]:
     """The options that decide which pairs there are."""
-    limits = ["--max-length", str(options.max_length), "--overlong", "truncate"]
+    limits = ["--max-length", str(options.max_length), "--overlong", options.overlong]
     return [f"--{options.strategy}", *limits]
 
 
