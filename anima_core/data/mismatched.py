@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -54,14 +54,8 @@ class Mismatched(Examples):
     def __len__(self) -> int:
         return len(self._wanted)
 
-    @overload
-    def __getitem__(self, row: int) -> EncodedExample: ...
-    @overload
-    def __getitem__(self, row: slice) -> Examples: ...
-    def __getitem__(self, row: int | slice) -> EncodedExample | Examples:
-        if isinstance(row, slice):
-            return self.select(np.arange(len(self))[row])
-        at = int(self._wanted[range(len(self))[row]])
+    def _at(self, row: int) -> EncodedExample:
+        at = int(self._wanted[row])
         example, other = self._examples[at], int(self._others[at])
         if other == NONE:
             return example

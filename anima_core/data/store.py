@@ -197,9 +197,11 @@ class Examples(Sequence[EncodedExample]):
     def __getitem__(self, row: int | slice) -> EncodedExample | Examples:
         if isinstance(row, slice):
             return self.select(np.arange(len(self))[row])
-        at = range(len(self))[row]
-        if self._rows is not None:
-            at = int(self._rows[at])
+        return self._at(range(len(self))[row])
+
+    def _at(self, row: int) -> EncodedExample:
+        """The example of a row that is there, counted from the first."""
+        at = row if self._rows is None else int(self._rows[row])
         store = int(np.searchsorted(self._first, at, "right")) - 1
         return self._stores[store][at - int(self._first[store])]
 
