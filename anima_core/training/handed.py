@@ -39,13 +39,7 @@ def check_wanted(wanted: object, count: int, vocab: int | None, name: str) -> No
         raise _wrong(name, f"`wanted` returned {_words(wanted)}, not [{count}, K] int64")
     if vocab is None or not wanted.numel():
         return
-    low, high = (int(bound) for bound in torch.aminmax(wanted))
-    if low < 0 or high >= vocab:
-        raise _wrong(
-            name,
-            f"`wanted` asked for token {low if low < 0 else high}, and the model's head has "
-            f"{vocab}: 0 to {vocab - 1}",
-        )
+    _check_range(wanted, vocab, "`wanted`", "the model's head", name)
 
 
 def check_places(places: object, tokens: int, name: str, *, look: bool) -> None:
@@ -65,15 +59,17 @@ def check_places(places: object, tokens: int, name: str, *, look: bool) -> None:
         raise _wrong(name, f"`places` returned {_words(places)}, not [M] int64")
     if not look or not places.numel():
         return
-    low, high = (int(bound) for bound in torch.aminmax(places))
-    if low < 0 or high >= tokens:
-        raise _wrong(
-            name,
-            f"`places` asked for token {low if low < 0 else high}, and the batch has {tokens}: "
-            f"0 to {tokens - 1}",
-        )
+    _check_range(places, tokens, "`places`", "the batch", name)
     if bool((places.diff() <= 0).any()):
         raise _wrong(name, "`places` are not ascending, each token once")
+
+
+def _check_range(indices: torch.Tensor, size: int, method: str, of: str, name: str) -> None:
+    """Refuse token numbers outside of 0 … size-1; at least one is given."""
+    low, high = (int(bound) for bound in torch.aminmax(indices))
+    if low < 0 or high >= size:
+        what = f"{method} asked for token {low if low < 0 else high}, and {of} has {size}: "
+        raise _wrong(name, f"{what}0 to {size - 1}")
 
 
 def check_head(head: object, name: str) -> None:
