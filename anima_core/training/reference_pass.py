@@ -35,14 +35,15 @@ MOST_ELSEWHERE = 4_096
 
 
 def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | None = None) -> int:
-    """The largest micro-batch whose pass needs no more memory than a training step of the run.
+    """Tokens of the pass's micro-batches, so many that it needs no more memory than training does.
 
-    The peak of a run is thus that of its training, reference or no reference. It is estimated,
-    and the same wherever the same run is started.
+    In float32 they are the most whose pass needs no more than a training step of the run, by the
+    plan's estimate: the peak of a run is that of its training, reference or no reference. They are
+    the same wherever the same run is started.
 
-    In 16 bits it is no larger than the run's: held-out data is cut as evaluation cuts it, unless
-    the loss sees a whole step, and so what a model says of it before the first step is, bit for
-    bit, what its reference says.
+    In 16 bits they are the run's own, so that held-out data is cut as evaluation cuts it, and the
+    model says of it before the first step what its reference says. That does not hold of a loss
+    that sees a whole step: evaluation cuts each step by itself, the pass all examples at once.
 
     Args:
         run: the run.
@@ -51,7 +52,7 @@ def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | 
             `FrozenModel`, which bounds the logits by itself.
 
     Returns:
-        Tokens: the run's ``micro_tokens``, or some times as many.
+        Tokens: the run's ``micro_tokens``, or, in float32, some times as many.
     """
     from anima_core.runs.memory import activation_bytes, memory_shape
 
