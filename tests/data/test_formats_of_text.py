@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -170,6 +171,20 @@ def test_unpaired_feedback_is_named_and_refused() -> None:
     assert make({**fields, "label": "False"}, "unpaired").label is False
     assert make({**fields, "label": "positive"}).format == "prompt-completion"
     assert make({**fields, "label": 1}).format == "prompt-completion"
+
+
+@pytest.mark.parametrize(("label", "good"), [(1, True), (0, False), (0.0, False), (" 1 ", True)])
+def test_a_number_is_a_verdict_where_one_is_asked_for(label: object, good: bool) -> None:
+    example = make({"prompt": "q", "completion": "r", "label": label}, "unpaired")
+    assert (example.label, example.format) == (good, "unpaired")
+
+
+@pytest.mark.parametrize("label", [2, "positive", math.nan, [True], 10**400])
+def test_a_label_that_is_no_verdict_is_said_to_be_none(label: object) -> None:
+    fields = {"prompt": "q", "completion": "r", "label": label}
+    with pytest.raises(DataError, match=r"label': found .*expected true or false") as caught:
+        make(fields, "unpaired")
+    assert "--columns label=COLUMN" in caught.value.fix
 
 
 @pytest.mark.parametrize(

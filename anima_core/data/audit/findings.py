@@ -66,7 +66,10 @@ def _none(report: AuditReport) -> Iterator[AuditFinding]:
 
 
 _LEARNS = {
-    "preference": ("preferences (chosen and rejected)", "Add --dpo to train on them."),
+    "preference": (
+        "preferences (chosen and rejected)",
+        "Add --dpo (or --orpo, --simpo, --cpo, --kto, --reward) to train on them.",
+    ),
     "unpaired": (
         "unpaired feedback (each answer has a label)",
         "Add --kto to train on it.",

@@ -84,9 +84,14 @@ def with_verdict(record: Record) -> Parts:
 
     Of a dialogue the verdict is on all that follows the last message which is not the
     assistant's or a tool's.
+
+    Raises:
+        DataError: the label is no verdict.
     """
     fields = record.fields
-    label = parts.verdict(fields)
+    label = parts.verdict(fields, numbers=True)
+    if label is None:
+        raise parts.no_verdict(record)
     for field in ("messages", "conversations"):
         if parts.given(fields, field):
             found = parts.answered(record, field)

@@ -35,6 +35,7 @@ class Format:
         reads: every other field that it looks at, besides `EVERYWHERE` and `OF_A_PAIR`.
         read: reads a record.
         also: what else a record must be like to be taken for it.
+        asked: the same in the place of `also`, where only formats of its kind are asked about.
         instead: other fields that hold the same, in a record for which the format is named.
     """
 
@@ -45,11 +46,13 @@ class Format:
     reads: tuple[str, ...]
     read: Callable[[Record], Parts]
     also: Fits = lambda _: True
+    asked: Fits | None = None
     instead: tuple[str, ...] = ()
 
-    def fits(self, fields: Mapping[str, Any]) -> bool:
+    def fits(self, fields: Mapping[str, Any], *, asked: bool = False) -> bool:
         """Whether a record with these fields is taken to be in this format."""
-        return all(given(fields, field) for field in self.needs) and self.also(fields)
+        also = self.asked if asked and self.asked else self.also
+        return all(given(fields, field) for field in self.needs) and also(fields)
 
     def reads_from(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record with these fields can be read in this format, when it is named."""
@@ -64,9 +67,18 @@ class Format:
 
 
 def _judged(fields: Mapping[str, Any]) -> bool:
+    return verdict(fields) is not None and _answers(fields)
+
+
+def _judged_by_number(fields: Mapping[str, Any]) -> bool:
+    """Also by 0 and 1, which are classes of something else where nobody asks for a verdict."""
+    return verdict(fields, numbers=True) is not None and _answers(fields)
+
+
+def _answers(fields: Mapping[str, Any]) -> bool:
     answered = given(fields, "completion") or given(fields, "response")
     whole = given(fields, "messages") or given(fields, "conversations")
-    return verdict(fields) is not None and (whole or (answered and given(fields, "prompt")))
+    return whole or (answered and given(fields, "prompt"))
 
 
 def _marked(name: str) -> Fits:
@@ -88,7 +100,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "unpaired", "unpaired", "prompt + completion (or messages) + label (true or false)",
         ("label",), (*_TALK, "messages", "conversations", "prompt", "completion", "response"),
-        completions.with_verdict, _judged,
+        completions.with_verdict, _judged, _judged_by_number,
     ),
     Format(
         "dialogue-pairs", "preference", "chosen + rejected (whole dialogues)",
@@ -175,7 +187,10 @@ def detect(fields: Mapping[str, Any], kind: Kind | None = None) -> Format | None
         fields: the record's fields.
         kind: look among the formats of this kind only.
     """
-    return next((f for f in FORMATS if kind in (None, f.kind) and f.fits(fields)), None)
+    asked = kind is not None
+    return next(
+        (f for f in FORMATS if kind in (None, f.kind) and f.fits(fields, asked=asked)), None
+    )
 
 
 def named(name: str, kind: Kind) -> Format:

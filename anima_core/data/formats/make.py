@@ -109,8 +109,9 @@ def to_examples(record: Record, kind: Kind, known: Format | None = None) -> tupl
 
 
 def _detected(record: Record, kind: Kind) -> Format:
-    judged = detect(record.fields, "unpaired")
-    known = judged if kind == "unpaired" else detect(record.fields, kind)
+    known = detect(record.fields, kind)
+    likeliest = detect(record.fields)
+    judged = likeliest is not None and likeliest.kind == "unpaired"
     if known is None or (judged and kind == "completion"):
         raise unknown(record, kind)
     return known

@@ -9,6 +9,7 @@ from typing import Any
 from anima_core.contracts import Record
 from anima_core.data.field import bad_field, shown, text
 from anima_core.data.turns import Message, turn, turns
+from anima_core.errors import DataError
 
 
 def given(fields: Mapping[str, Any], field: str) -> bool:
@@ -91,13 +92,32 @@ def answered(record: Record, field: str) -> tuple[Message, ...]:
     return messages
 
 
-def verdict(fields: Mapping[str, Any]) -> bool | None:
-    """The field ``label`` where it is a verdict: true or false, in a table as a word."""
+_WORDS: dict[object, bool] = {"true": True, "false": False}
+_NUMBERS: dict[object, bool] = {1: True, 0: False, "1": True, "0": False}
+
+
+def verdict(fields: Mapping[str, Any], *, numbers: bool = False) -> bool | None:
+    """The field ``label`` where it is a verdict: true or false, in a table as a word.
+
+    Args:
+        fields: the record's fields.
+        numbers: whether 1 and 0 are verdicts too.
+    """
     label = fields.get("label")
     if isinstance(label, bool):
         return label
-    word = label.strip().lower() if isinstance(label, str) else ""
-    return {"true": True, "false": False}.get(word)
+    if isinstance(label, str):
+        label = label.strip().lower()
+    elif not isinstance(label, int | float):
+        return None
+    return (_WORDS | _NUMBERS if numbers else _WORDS).get(label)
+
+
+def no_verdict(record: Record) -> DataError:
+    """The error for a field ``label`` that holds something else."""
+    found = shown(record.fields["label"])
+    fix = "true is a good answer; if another column holds the verdict: --columns label=COLUMN"
+    return bad_field(record, "label", found, "true or false, or 1 or 0", fix)
 
 
 def weight(record: Record) -> float:

@@ -9,7 +9,7 @@ from anima_core.contracts import Record
 from anima_core.data.formats.dialogues import MARKS, marks_of
 from anima_core.data.formats.example import Kind
 from anima_core.data.formats.known import FIELDS, FORMATS, Format, detect
-from anima_core.data.formats.parts import given
+from anima_core.data.formats.parts import given, no_verdict
 from anima_core.data.place import place
 from anima_core.errors import DataError
 from anima_core.registry.names import nearest
@@ -21,7 +21,8 @@ _TEXTS = ("content", "body", "document", "article", "passage", "story")
 _BY_HAND = "say with --columns FIELD=COLUMN which column holds what"
 
 _WANTS = {
-    "preference": "add --dpo to learn from preferences",
+    "preference": "add --dpo (or --orpo, --simpo, --cpo, --kto, --reward) to learn from "
+    "preferences",
     "unpaired": "use --kto, which learns from unpaired feedback; or keep the records whose label "
     "is true and take the field away",
 }
@@ -50,9 +51,12 @@ def unknown(record: Record, kind: Kind) -> DataError:
         return DataError(
             f"a completion record, but the loss learns from preferences: {found}",
             where=where,
-            fix="use --sft (leave --dpo out), or give records with chosen and rejected",
+            fix="use --sft in the place of the strategy that learns from pairs, or give records "
+            "with chosen and rejected",
         )
     if kind == "unpaired" and other and other.kind == "completion":
+        if given(fields, "label"):
+            return no_verdict(record)
         return DataError(
             f"a completion record, but the loss learns from answers with a verdict: {found}",
             where=where,
