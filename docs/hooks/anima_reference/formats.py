@@ -41,9 +41,10 @@ _KINDS = {
     "completion": "An answer is learnt, or a whole text.",
     "preference": "Of two answers the one is preferred to the other; `--dpo`, `--orpo`, `--simpo`, "
     "`--cpo` and `--reward` learn from it.",
-    "unpaired": "An answer with a verdict on it, `true` for a good one: of a dialogue on all that "
-    "follows the user's last words. `--kto` learns from it, and takes the two answers of a "
-    "preference for a good one and a bad one.",
+    "unpaired": "An answer with a verdict on it, `true` (or 1) for a good one and `false` (or 0) "
+    "for a bad one: of a dialogue on all that follows the user's last words. `--kto` learns from "
+    "it, and takes the two answers of a preference for a good one and a bad one. By 1 and 0 a "
+    "record is recognised only where the loss asks for a verdict.",
 }
 
 _PAIR = {"chosen": "Four.", "rejected": "Five."}
