@@ -28,7 +28,7 @@ def rendered(names: Names, hook: str) -> dict[str, str]:
         "kind": HOOKS[hook].kind,
         "summary": SUMMARIES[hook],
         "api": str(HOOK_API),
-        "core": __version__,
+        "core": core_range(__version__),
     }
     words["about"] = _text(hook, "about.md", words).strip()
     package, tests = names.package, f"tests/test_{names.snake}"
@@ -42,6 +42,16 @@ def rendered(names: Names, hook: str) -> dict[str, str]:
         f"{tests}.py": _text(hook, "test.py", words),
         f"{tests}_conformance.py": _text("common", "conformance.py", words),
     }
+
+
+def core_range(version: str) -> str:
+    """The versions of the core that a plugin written for `version` asks for.
+
+    Up to the next that semantic versioning allows to break it: ``>=0.1.0,<0.2``, ``>=1.4.2,<2``.
+    """
+    major, minor = version.split(".")[:2]
+    beyond = f"0.{int(minor) + 1}" if major == "0" else str(int(major) + 1)
+    return f">={version},<{beyond}"
 
 
 def _text(folder: str, name: str, words: dict[str, str]) -> str:

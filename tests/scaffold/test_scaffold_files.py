@@ -17,7 +17,7 @@ from anima_core.errors import UsageError
 from anima_core.scaffold import write
 from anima_core.scaffold.kinds import SUMMARIES
 from anima_core.scaffold.names import LONGEST, Names
-from anima_core.scaffold.render import rendered
+from anima_core.scaffold.render import core_range, rendered
 from anima_core.scaffold.write import write_folder
 from anima_core.testing import check_import_budget
 from anima_core.version import __version__
@@ -64,9 +64,17 @@ def test_the_layout_is_that_of_an_installable_package(hook: str) -> None:
     }
     project = tomllib.loads(contents["pyproject.toml"])["project"]
     assert project["name"] == "anima-token-weights"
-    assert project["dependencies"] == [f"anima-adapt>={__version__}"]
+    assert project["dependencies"] == [f"anima-adapt{core_range(__version__)}"]
     points = project["entry-points"]["anima.strategies"]
     assert points == {"token-weights": "anima_token_weights.strategy:TokenWeights"}
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"),
+    [("0.1.0", ">=0.1.0,<0.2"), ("0.12.3", ">=0.12.3,<0.13"), ("2.4.1", ">=2.4.1,<3")],
+)
+def test_a_plugin_asks_for_versions_that_may_not_break_it(version: str, wanted: str) -> None:
+    assert core_range(version) == wanted
 
 
 @pytest.mark.parametrize("hook", SUMMARIES)
