@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from anima_core.contracts import LossOutput
 from anima_core.data.batching import lengths_of, micro_batches
 from anima_core.data.collate import collate
 from anima_core.errors import SetupError
+from anima_core.training.needed import draws, needed
 from anima_core.training.seeding import seed_step
 from anima_core.training.talk import add
 
@@ -203,13 +205,16 @@ class StepRunner:
         the parameters of the loss's own head, and p = p(θ), dl/dθ = Σ (dl/dp_i) (dp_i/dθ). The
         first pass gives every p without a gradient, f is differentiated by p and w alone, and
         the second pass, under the same seeds, sends the derivatives by p back, a micro-batch at
-        a time. Those by w go along with the last one.
+        a time. Those by w go along with the last one. What has no derivative takes no part in
+        the second pass (see `needed`), unless dropout would fall otherwise without it.
         """
-        parts = []
+        parts, drawn = [], []
         with torch.no_grad():
             for index, batch in enumerate(batches):
                 self._seeded(step, index)
-                parts.append(self._module(batch, None, "logps"))
+                given, drew = draws(partial(self._module, batch, None, "logps"))
+                parts.append(given)
+                drawn.append(drew)
         values = torch.cat(parts).requires_grad_()
         whole = join(batches)
         rows = reference.of(whole) if reference is not None else None
@@ -218,10 +223,9 @@ class StepRunner:
         slopes, *own = torch.autograd.grad(
             self._mean(output, denominators), [values, *head], materialize_grads=True
         )
-        for index, (batch, slope) in enumerate(
-            zip(batches, slopes.split([len(p) for p in parts]), strict=True)
-        ):
-            last = index == len(batches) - 1
+        second = self._second(batches, slopes.split([len(p) for p in parts]), drawn)
+        for place, (index, batch, slope) in enumerate(second):
+            last = place == len(second) - 1
             with self._quiet_until(last):
                 self._seeded(step, index)
                 again = (self._module(batch, None, "logps") * slope).sum()
@@ -231,6 +235,20 @@ class StepRunner:
         tally = Tally()
         tally.add(whole, output)
         return tally
+
+    def _second(
+        self, batches: Sequence[Batch], slopes: Sequence[torch.Tensor], drawn: Sequence[bool]
+    ) -> list[tuple[int, Batch, torch.Tensor]]:
+        """The micro-batches of the second pass, with their numbers and slopes: at least one."""
+        found = []
+        for index, (batch, slope, drew) in enumerate(zip(batches, slopes, drawn, strict=True)):
+            if drew:
+                found.append((index, batch, slope))
+                continue
+            part, values = needed(self._loss, batch, slope)
+            if part is not None:
+                found.append((index, part, slope[values]))
+        return found or [(0, batches[0], slopes[0])]
 
 
 def _linear(

@@ -9,12 +9,14 @@ import torch
 
 from anima_core.attention.sdpa import NAME, segment_sdpa
 from anima_core.attention.segments import register_segment_attention
+from anima_core.batch import Role
 from anima_core.contracts import LossOutput
 from anima_core.loss.plain import plain_logps
 from anima_core.testing import random_examples, tiny_model
 from anima_core.training.evaluate import evaluate
 from anima_core.training.module import LogpsModule
-from anima_core.training.step import StepRunner, add_denominators, cut
+from anima_core.training.seeding import seed_step
+from anima_core.training.step import StepRunner, add_denominators, cut, join
 
 
 class Spread:
@@ -70,6 +72,122 @@ def test_gradient_is_that_of_one_batch(dropout: float) -> None:
         assert many_loss == pytest.approx(one_loss, rel=1e-5)
         for a, b in zip(many, one, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max() + 1))
+
+
+class Compared:
+    """Each answer against the mean of the mismatched ones, which has no gradient, as KTO has it."""
+
+    data = "unpaired"
+    scope = "step"
+    needs = "logps"
+    uses_reference = False
+    mismatched = True
+
+    def __init__(self, *, idle: tuple[int, ...] = ()) -> None:
+        self.idle = idle
+
+    def denominators(self, batch):  # type: ignore[no-untyped-def]
+        return {"compared": float(batch.weights.sum())}
+
+    def __call__(self, batch, logps, reference=None):  # type: ignore[no-untyped-def]
+        others = batch.per_example(logps.detach(), Role.MISMATCHED).mean()
+        own = sum(batch.per_example(logps, role) for role in (Role.CHOSEN, Role.REJECTED))
+        idle = torch.tensor([float(row not in self.idle) for row in batch.rows])
+        losses = idle * batch.weights * torch.sigmoid((own - others) / 10)
+        return LossOutput({"compared": losses.sum()})
+
+
+@pytest.mark.parametrize("micro_tokens", [40, 10_000])
+@pytest.mark.parametrize(
+    ("idle", "dropout"),
+    [((), 0.0), ((1, 4), 0.0), ((0, 1, 2, 3, 4, 5), 0.0), ((1, 4), 0.3)],
+    ids=["mismatched", "examples", "all", "dropout"],
+)
+def test_the_second_pass_leaves_out_what_has_no_slope(
+    idle: tuple[int, ...], dropout: float, micro_tokens: int
+) -> None:
+    register_segment_attention(NAME, segment_sdpa)
+    examples = random_examples("unpaired", 6, seed=5, vocab=320, weighted=True, mismatched=True)
+    model = tiny_model("gpt2", attn_implementation=NAME, resid_pdrop=dropout).train()
+    loss = Compared(idle=idle)
+    module = LogpsModule(model, plain_logps, loss)
+    batches = cut(examples, range(6), micro_tokens)
+    below = add_denominators(loss, batches)
+    seen: list[tuple[bool, int]] = []
+    module.register_forward_pre_hook(
+        lambda _, given: seen.append((torch.is_grad_enabled(), given[0].tokens))
+    )
+    tally = StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
+    found = [p.grad.clone() for p in model.parameters()]
+
+    first, second = (sum(n for grad, n in seen if grad is which) for which in (False, True))
+    assert first == tally.tokens == sum(example.tokens for example in examples)
+    needed = sum(
+        len(segment.ids)
+        for row, example in enumerate(examples)
+        for segment in example.segments
+        if row not in idle and segment.role != Role.MISMATCHED
+    )
+    if dropout:
+        assert second == first
+    elif len(idle) == 6:
+        assert second == batches[0].tokens
+        assert not any(grad.any() for grad in found)
+    else:
+        assert second == needed < first
+    # The same derivative by one graph over all of it, under the same dropout.
+    model.zero_grad()
+    parts = []
+    for index, batch in enumerate(batches):
+        seed_step(0, 3 * 1_000_003 + index, 0)
+        parts.append(module(batch, None, "logps"))
+    whole = join(batches)
+    (loss(whole, torch.cat(parts)).totals["compared"] / below["compared"]).backward()
+    for got, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(got, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+class Scored:
+    """The variance of hidden states of last tokens, of some examples: whole ones are left out."""
+
+    data = "completion"
+    scope = "step"
+    needs = "hidden"
+    uses_reference = False
+
+    def places(self, batch):  # type: ignore[no-untyped-def]
+        return torch.tensor([segment.stop - 1 for segment in batch.layout])
+
+    def denominators(self, batch):  # type: ignore[no-untyped-def]
+        return {"scored": float(batch.examples)}
+
+    def __call__(self, batch, hidden, reference=None):  # type: ignore[no-untyped-def]
+        counts = torch.tensor([float(row % 2) for row in batch.rows])
+        return LossOutput(
+            {"scored": (counts[:, None] * (hidden - hidden.mean(0).detach()) ** 2).sum()}
+        )
+
+
+def test_whole_examples_are_left_out_where_hidden_states_are_asked_for() -> None:
+    register_segment_attention(NAME, segment_sdpa)
+    examples = random_examples("completion", 6, seed=5, vocab=320)
+    model = tiny_model("gpt2", attn_implementation=NAME, resid_pdrop=0.0).train()
+    loss = Scored()
+    module = LogpsModule(model, plain_logps, loss)
+    batches = cut(examples, range(6), 30)
+    below = add_denominators(loss, batches)
+    seen: list[int] = []
+    module.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].tokens if torch.is_grad_enabled() else 0)
+    )
+    StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
+    assert sum(seen) == sum(example.tokens for example in examples[1::2])
+    found = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    hidden = torch.cat([module(batch, None, "logps") for batch in batches])
+    (loss(join(batches), hidden).totals["scored"] / below["scored"]).backward()
+    for got, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(got, parameter.grad, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("micro_tokens", [30, 10_000])
