@@ -143,7 +143,7 @@ _LOSS_WORDS: Mapping[str, tuple[object, ...]] = {
 _LOSS_METHODS: Mapping[str, tuple[str, ...]] = {"topk": ("wanted",), "hidden": ("places",)}
 """What a loss must have besides, by what it needs."""
 
-_LOSS_MAY_HAVE = ("warnings", "data_problems")
+_LOSS_MAY_HAVE = ("warnings", "data_problems", "step_done")
 
 
 def _loss(answer: object) -> str:

@@ -115,12 +115,17 @@ def margin_notes(selection: Selection, loss: Loss, data: DataSummary) -> list[Pr
 def _process_problems(loss: Loss) -> list[Problem]:
     """What would not be exact in several processes."""
     found = []
+    alone = ""
     if loss.scope == "step":
-        found.append(
-            Problem("loss", "a loss over the whole step runs in one process only", "Use one.")
+        alone = "a loss that sees the whole step runs in one process only"
+    elif hasattr(loss, "state_dict") and not hasattr(loss, "step_done"):
+        alone = "a loss that keeps state without `step_done` runs in one process only"
+    if alone:
+        fix = (
+            "Launch one process, or take a loss that looks at each example by itself: of --dpo, "
+            "any but aot and aot_unpaired; of --kto, --kto.loss apo_zero_unpaired."
         )
-    if hasattr(loss, "state_dict"):
-        found.append(Problem("loss", "a loss with state runs in one process only", "Use one."))
+        found.append(Problem("loss", alone, fix))
     if sharding := sharding_asked():
         found.append(
             Problem(

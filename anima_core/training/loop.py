@@ -127,6 +127,8 @@ class Loop:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if (done := getattr(self.loss, "step_done", None)) is not None:
+            done(tally.sums())
         record = {
             "step": step + 1,
             "loss": loss,

@@ -70,6 +70,10 @@ class Tally:
         """The sum of total / denominator."""
         return sum(total / divisor(denominators, name) for name, total in self.totals.items())
 
+    def sums(self) -> dict[str, tuple[float, float]]:
+        """Each metric's (sum, count)."""
+        return {name: (s, n) for name, (s, n) in self.metrics.items()}
+
     def means(self) -> dict[str, float]:
         """Each metric's sum / count; one that counted nothing is left out."""
         return {name: s / n for name, (s, n) in self.metrics.items() if n}

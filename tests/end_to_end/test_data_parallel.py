@@ -56,6 +56,8 @@ def jobs(
         "qlora": job(
             {"qlora": {}, "dpo": {"beta": 0.5}, "xentropy": {}, "paged-adamw": {}}, pairs, **dpo
         ),
+        # its shift is the mean reward of the steps before, of all processes
+        "bco": job({"lora": {}, "dpo": {"loss": "bco_pair", "beta": 0.5}}, pairs, **dpo),
         # batches of 11 and 1: one process has no example in every second step
         "full": job({"full": {}}, batch_size=11, steps=4, learning_rate=1e-3),
         # its output projection is trained and has no part in the loss
@@ -137,7 +139,7 @@ def assert_same_run(two: Path, one: Path) -> None:
         torch.testing.assert_close(got[name], tensor, rtol=1e-4, atol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "qlora", "full", "reward"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "qlora", "bco", "full", "reward"])
 def test_two_processes_give_what_one_gives(
     name: str, work: Path, told: list[dict[str, Any]], alone: Any
 ) -> None:

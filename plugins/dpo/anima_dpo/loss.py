@@ -108,7 +108,7 @@ class DpoLoss(Loss):
             beta = self.options.beta
             metrics |= reward_means(beta * pairs.chosen, beta * pairs.rejected)
             metrics |= moved(logps, given)
-            self._remember(pairs, logps.requires_grad)
+            metrics |= self._besides(pairs)
         if "sft" in self.options.loss:
             terms["sft"] = sft(batch, logps)
         if self.options.rpo_alpha is not None:
@@ -141,8 +141,9 @@ class DpoLoss(Loss):
         options = self.options
         return Knobs(options.beta, options.label_smoothing, options.discopop_tau)
 
-    def _remember(self, pairs: Pairs, training: bool) -> None:
-        """Note what later steps depend on: nothing."""
+    def _besides(self, pairs: Pairs) -> Means:  # noqa: ARG002
+        """What else is reported of the pairs: nothing."""
+        return {}
 
     def _pair_weights(
         self, batch: Batch, logps: torch.Tensor, counts: tuple[torch.Tensor, torch.Tensor]
@@ -181,15 +182,18 @@ class ShiftedDpoLoss(DpoLoss):
     """`DpoLoss` with the reward shift of ``bco_pair`` (Jung et al. 2024, arXiv:2404.04656).
 
     The shift is the mean reward of all answers of the steps before this one, so that it is the
-    same for every micro-batch of a step; in the first step, where every reward is 0, it is 0.
+    same for every micro-batch of a step; in the first step, where every reward is 0, it is 0. Of
+    each step the metric ``rewards_mean`` holds what it adds to that mean: the mean reward of both
+    answers, by the pairs' weights.
     """
-
-    scope = "step"
 
     def __init__(self, options: DpoOptions | None = None) -> None:
         super().__init__(options)
-        self.scope = "step"
         self._rewards = RunningMean()
+
+    def step_done(self, metrics: Mapping[str, tuple[float, float]]) -> None:
+        """Add a step's rewards."""
+        self._rewards.add(*metrics["rewards_mean"])
 
     def state_dict(self) -> dict[str, float]:
         """The mean of the rewards so far."""
@@ -204,14 +208,10 @@ class ShiftedDpoLoss(DpoLoss):
         shift = self._rewards.value
         return Knobs(options.beta, options.label_smoothing, options.discopop_tau, shift)
 
-    def _remember(self, pairs: Pairs, training: bool) -> None:
-        """Add a step's rewards; an evaluation, without a gradient, leaves no trace."""
-        if not training:
-            return
+    def _besides(self, pairs: Pairs) -> Means:
         weights = pairs.weights.double()
         both = (pairs.chosen.detach() + pairs.rejected.detach()).double() / 2
-        total = self.options.beta * (weights * both).sum()
-        self._rewards.add(float(total), float(weights.sum()))
+        return {"rewards_mean": (self.options.beta * (weights * both).sum(), weights.sum())}
 
 
 def _total_of(term: str) -> str:

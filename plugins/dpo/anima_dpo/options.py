@@ -32,8 +32,8 @@ class DpoOptions(Options):
         default=("sigmoid",),
         min_length=1,
         description="What is minimised: one loss, or several with commas, which are added up; "
-        f"of {', '.join(NAMES)}. aot, aot_unpaired and bco_pair (with its shift) look at the whole "
-        "step: a second forward pass, one process only.",
+        f"of {', '.join(NAMES)}. aot and aot_unpaired look at the whole step: a second "
+        "forward pass, one process only.",
     )
     weights: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], BeforeValidator(_several)

@@ -60,10 +60,11 @@ def test_micro_batches_change_nothing_where_pairs_are_weighed_by_the_model():
 
 def test_what_sorts_or_remembers_sees_the_whole_step():
     whole = {name for name in NAMES if made(name).scope == "step"}
-    assert whole == {"aot", "aot_unpaired", "bco_pair"}
-    assert make_loss(DpoOptions(loss="bco_pair", bco_shift=False)).scope == "example"
+    assert whole == {"aot", "aot_unpaired"}
+    assert make_loss(DpoOptions(loss="bco_pair,aot")).scope == "step"
     stateful = {name for name in NAMES if hasattr(made(name), "state_dict")}
     assert stateful == {"bco_pair"}
+    assert not hasattr(make_loss(DpoOptions(loss="bco_pair", bco_shift=False)), "state_dict")
 
 
 def test_only_a_loss_that_compares_asks_for_the_reference():
@@ -108,7 +109,9 @@ def test_bco_shifts_by_the_mean_reward_of_the_steps_before():
     loss, unshifted = make_loss(options), DpoLoss(options)
     batch, logps, reference = drawn(first)
     before = unshifted(batch, logps, reference)
-    assert torch.equal(loss(batch, logps, reference).totals["dpo"], before.totals["dpo"])
+    out = loss(batch, logps, reference)
+    assert torch.equal(out.totals["dpo"], before.totals["dpo"])
+    loss.step_done(sums(out))
 
     gain = (logps - reference).detach()
     reward = 0.5 * batch.per_example(gain).double() / 2  # the mean of both answers'
@@ -124,15 +127,46 @@ def test_bco_shifts_by_the_mean_reward_of_the_steps_before():
     torch.testing.assert_close(loss(batch, logps, reference).totals["dpo"], expected)
 
 
+def sums(*outputs):
+    """The metrics of a step's micro-batches, as the core adds them up."""
+    added = {name: (0.0, 0.0) for name in outputs[0].metrics}
+    for out in outputs:
+        for name, (value, count) in out.metrics.items():
+            before, n = added[name]
+            added[name] = before + float(value), n + float(count)
+    return added
+
+
+def test_the_shifts_of_bco_do_not_depend_on_the_cut():
+    """Nor on who computes a part: each of two processes is told of the whole step."""
+    options = DpoOptions(loss="bco_pair", beta=0.5)
+    whole, other = make_loss(options), make_loss(options)
+    for seed in range(4):
+        examples = random_examples("preference", 5, seed=seed, weighted=True)
+        batch, logps, reference = drawn(examples, seed)
+        at = [(batch.target_example == n).nonzero().flatten() for n in range(5)]
+        out = whole(batch, logps, reference)
+        parts = [
+            other(batch_of(examples, part), *(v[torch.cat([at[n] for n in part])] for v in given))
+            for given in [(logps, reference)]
+            for part in ([0, 3], [1], [2, 4])
+        ]
+        total = sum(part.totals["dpo"] for part in parts)
+        torch.testing.assert_close(total, out.totals["dpo"], rtol=1e-12, atol=0)
+        whole.step_done(sums(out))
+        other.step_done(sums(*parts))
+        assert whole.state_dict() == pytest.approx(other.state_dict(), rel=1e-12)
+    assert whole.state_dict()["weight"] > 20 * 0.5
+
+
 def test_bco_goes_on_from_its_state_and_evaluation_leaves_it():
     options = DpoOptions(loss="bco_pair")
     loss = make_loss(options)
     batch, logps, reference = drawn(random_examples("preference", 4))
-    loss(batch, logps, reference)
+    loss.step_done(sums(loss(batch, logps, reference)))
     state = loss.state_dict()
     assert state["weight"] == 4
-    with torch.no_grad():
-        loss(batch, logps.detach(), reference)
+    loss(batch, logps, reference)
     assert loss.state_dict() == state
     other = ShiftedDpoLoss(options)
     other.load_state_dict(state)
