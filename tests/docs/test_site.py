@@ -85,6 +85,21 @@ def test_every_hook_is_there_with_its_parameters(site: Path, name: str) -> None:
     assert f"{info.kind}{default}; since hook API {info.since}. {name}(" in text
 
 
+@pytest.mark.parametrize(
+    "readme", sorted((ROOT / "plugins").glob("*/README.md")), ids=lambda path: path.parent.name
+)
+def test_every_plugin_has_its_readme_there(site: Path, readme: Path) -> None:
+    page = f"plugins/{readme.parent.name}"
+    text = text_of(site, page)
+    outside = re.sub(r"```.*?```", "", readme.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", outside, flags=re.MULTILINE)
+    assert len(headings) > 3
+    for heading in headings:
+        assert heading.replace("`", "") in text, heading
+    links = set(re.findall(r'href="#([^"]+)"', (site / f"{page}.html").read_text("utf-8")))
+    assert links - {"__skip"} <= ids_of(site, page)
+
+
 def strategies() -> Iterator[tuple[str, str, Any]]:
     """Every strategy of this repository, with its distribution and class."""
     for path in [ROOT / "pyproject.toml", *(ROOT / "plugins").glob("*/pyproject.toml")]:
