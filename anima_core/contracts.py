@@ -157,6 +157,12 @@ class Loss(Protocol):
 
     A loss of pairs may declare ``reads_margins = True``: it looks at ``batch.margins``, by how much
     the data says that an answer is the better one. Without it, the plan notes that data has some.
+
+    A loss that needs ``"logps"`` may declare ``collision = True``. It is then called as
+    ``loss(batch, logps, reference, collision=...)``, whatever the kernel, with the logarithm of the
+    collision probability at each target's place, ``log sum over v of p_v^2`` for the model's p
+    there: ``[S]`` float32, without a gradient. It says how sure the model is of what it would say:
+    0 of one token, -log V of none. The price is one more product with the head, chunk by chunk.
     """
 
     @property

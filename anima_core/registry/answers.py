@@ -144,6 +144,7 @@ _LOSS_METHODS: Mapping[str, tuple[str, ...]] = {"topk": ("wanted",), "hidden": (
 """What a loss must have besides, by what it needs."""
 
 _LOSS_MAY_HAVE = ("warnings", "data_problems", "step_done")
+_LOSS_MAY_SAY = ("collision",)
 
 
 def _loss(answer: object) -> str:
@@ -159,6 +160,9 @@ def _loss(answer: object) -> str:
         if not any(value is word or (isinstance(value, str) and value == word) for word in words):
             known = " or ".join(map(str, words))
             return f"answered a loss whose {name} is {shown(value)}, not {known}"
+    for name in _LOSS_MAY_SAY:
+        if not isinstance(getattr(answer, name, False), bool):
+            return f"answered a loss whose {name} is {shown(getattr(answer, name))}, no bool"
     methods += [name for name in _LOSS_MAY_HAVE if getattr(answer, name, None) is not None]
     idle = [name for name in methods if not callable(getattr(answer, name))]
     return f"answered a loss whose {', '.join(idle)} cannot be called" if idle else ""

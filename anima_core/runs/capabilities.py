@@ -48,8 +48,9 @@ def kernel_problems(selection: Selection, loss: Loss) -> list[Problem]:
     """Problems between the loss and the kernel that feeds it."""
     asking, giving = (selection.providers[slot] for slot in ("loss", "token_logps"))
     gives = tuple(selection.cls_attribute("token_logps", "gives", GIVES))
+    found = _collision_problems(asking, loss)
     if loss.needs == "hidden":
-        return _hidden_problems(asking, giving, loss)
+        return found + _hidden_problems(asking, giving, loss)
     if loss.needs not in gives:
         what = (
             f"{asking} needs {loss.needs!r} of the kernel, and {giving} gives "
@@ -60,8 +61,19 @@ def kernel_problems(selection: Selection, loss: Loss) -> list[Problem]:
         what = f"{asking} needs 'topk', and its loss has no method `wanted` to say which tokens"
         fix = "The plugin must define wanted(batch)."
     else:
+        return found
+    return [*found, Problem(f"--{asking.strategy} --{giving.strategy}", what, fix)]
+
+
+def _collision_problems(asking: Provider, loss: Loss) -> list[Problem]:
+    """Collision probabilities, beside anything but the log-probs of the targets."""
+    if loss.needs == "logps" or not getattr(loss, "collision", False):
         return []
-    return [Problem(f"--{asking.strategy} --{giving.strategy}", what, fix)]
+    what = (
+        f"{asking} says collision = True and needs {loss.needs!r}: collision probabilities go with "
+        "'logps' alone"
+    )
+    return [Problem(f"--{asking.strategy}", what, "The plugin must say collision = False.")]
 
 
 def _hidden_problems(asking: Provider, giving: Provider, loss: Loss) -> list[Problem]:

@@ -12,13 +12,14 @@ import torch
 from anima_core.contracts import Head
 from anima_core.errors import AnimaError, DataError, SetupError
 from anima_core.hookspecs import HOOKS
+from anima_core.loss.collision import call_loss
 from anima_core.quiet import quiet_libraries
 from anima_core.registry.answers import check_answer, check_record
 from anima_core.registry.globals import watched
 from anima_core.registry.load import implemented
 from anima_core.testing.data import batch_of, random_examples
 from anima_core.testing.instances import call, refuse
-from anima_core.testing.losses import draw_logps, draw_reference, prepared
+from anima_core.testing.losses import draw_collision, draw_logps, draw_reference, prepared
 from anima_core.testing.tiny_runs import TinyRun, arguments_for, tiny_run
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _score(loss: Loss) -> None:
     fresh = prepared(loss, batch)
     reference = draw_reference(loss, batch)
     fresh.denominators(batch)
-    fresh(batch, draw_logps(loss, batch), reference)
+    logps = draw_logps(loss, batch)
+    call_loss(fresh, batch, logps, reference, draw_collision(loss, logps))
 
 
 def _compute(kernel: Callable[..., torch.Tensor]) -> None:

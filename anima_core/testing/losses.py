@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from anima_core.batch import Role
+from anima_core.loss.collision import call_loss
 from anima_core.testing.data import batch_of
 from anima_core.testing.hidden import draw_hidden, make_head, places_of, where_in_example
 
@@ -23,6 +24,7 @@ def check_gradient(
     reference: torch.Tensor | None = None,
     *,
     logps: torch.Tensor | None = None,
+    collision: torch.Tensor | None = None,
     seed: int = 0,
     step: float = 1e-5,
     tolerance: float = 1e-6,
@@ -40,6 +42,7 @@ def check_gradient(
         reference: reference log-probs, ``[S]``; random ones when None and it uses them.
         logps: where to differentiate, ``[S]``, ``[S, K]`` for a loss that needs top-k, or
             ``[M, H]`` for one that needs hidden states; random ones when None.
+        collision: for a loss that asks for it, ``[S]``; random ones when None.
         seed: of the random ones.
         step: h in the central difference ``(f(x + h) - f(x - h)) / 2h``, error O(h^2).
         tolerance: largest difference, relative to the gradient's largest entry.
@@ -50,12 +53,14 @@ def check_gradient(
     """
     ready = prepared(loss, batch)
     point = draw_logps(loss, batch, seed) if logps is None else logps.detach().double()
+    drawn = draw_collision(loss, point, seed) if collision is None else collision.double()
     point = point.requires_grad_()
     reference = draw_reference(loss, batch, seed) if reference is None else reference.double()
 
     def objective(values: torch.Tensor) -> torch.Tensor:
         fresh = copy.deepcopy(ready)
-        return _mean(_checked(fresh(batch, values, reference)), fresh.denominators(batch))
+        output = call_loss(fresh, batch, values, reference, drawn)
+        return _mean(_checked(output), fresh.denominators(batch))
 
     value = objective(point)
     assert bool(torch.isfinite(value)), f"the loss is {value.item()} for ordinary log-probs"
@@ -115,13 +120,14 @@ def check_micro_batch_invariance(
     if loss.scope != "example":
         raise ValueError("a loss of scope 'step' is given the whole step, never a micro-batch")
     whole = batch_of(examples)
-    logps = draw_logps(loss, whole, seed).requires_grad_()
-    reference = draw_reference(loss, whole, seed)
-    unsplit = _evaluate(loss, examples, [range(len(examples))], logps, reference)
+    logps = draw_logps(loss, whole, seed)
+    given = (draw_reference(loss, whole, seed), draw_collision(loss, logps, seed))
+    logps.requires_grad_()
+    unsplit = _evaluate(loss, examples, [range(len(examples))], logps, given)
     for split in splits if splits is not None else _splits(len(examples)):
         if sorted(index for part in split for index in part) != list(range(len(examples))):
             raise ValueError(f"{split} is not a partition of {len(examples)} examples")
-        parts = _evaluate(loss, examples, split, logps, reference)
+        parts = _evaluate(loss, examples, split, logps, given)
         sizes = " + ".join(str(len(part)) for part in split)
         for what, expected in unsplit.items():
             assert parts.keys() == unsplit.keys(), (
@@ -147,9 +153,12 @@ def _evaluate(
     examples: Sequence[EncodedExample],
     split: Sequence[Sequence[int]],
     logps: torch.Tensor,
-    reference: torch.Tensor | None,
+    given: tuple[torch.Tensor | None, torch.Tensor | None],
 ) -> dict[str, torch.Tensor]:
-    """One optimizer step over a split: everything that must not depend on it."""
+    """One optimizer step over a split: everything that must not depend on it.
+
+    What is given besides log-probs are the reference's and those of a collision.
+    """
     whole = batch_of(examples)
     fresh = prepared(loss, whole)
     tokens = wanted(fresh, whole)
@@ -168,7 +177,8 @@ def _evaluate(
         assert own is None or tokens is None or torch.equal(own, tokens[at]), (
             "`wanted` asks for other tokens of an example when others stand beside it"
         )
-        result = _checked(fresh(batch, logps[at], None if reference is None else reference[at]))
+        reference, collision = (None if own is None else own[at] for own in given)
+        result = _checked(call_loss(fresh, batch, logps[at], reference, collision))
         denominators = fresh.denominators(batch)
         assert result.totals.keys() == denominators.keys(), (
             f"totals {sorted(result.totals)} and denominators {sorted(denominators)} differ"
@@ -284,6 +294,25 @@ def draw_reference(loss: Loss, batch: Batch, seed: int = 0) -> torch.Tensor | No
         return None
     generator = torch.Generator().manual_seed(seed + 1)
     return -3 * torch.rand(len(batch.targets), generator=generator, dtype=torch.float64)
+
+
+def draw_collision(loss: Loss, logps: torch.Tensor, seed: int = 0) -> torch.Tensor | None:
+    """What the core would hand the loss as `collision`: ``[S]``, or None unless it asks.
+
+    With p the target's probability, the rest of it is spread over some other tokens, alike: the
+    sum of squares is p^2 + (1 - p)^2 / n.
+
+    Args:
+        loss: the loss.
+        logps: log-probs of the targets, ``[S]``.
+        seed: of n, which is from 1 to 100.
+    """
+    if not getattr(loss, "collision", False):
+        return None
+    generator = torch.Generator().manual_seed(seed + 2)
+    others = 1 + 99 * torch.rand(len(logps), generator=generator, dtype=logps.dtype)
+    said = logps.detach().exp()
+    return (said**2 + (1 - said) ** 2 / others).log()
 
 
 def _same(what: str, got: torch.Tensor, expected: torch.Tensor, tolerance: float, by: str) -> None:

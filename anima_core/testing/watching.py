@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anima_core.testing.losses import draw_logps, draw_reference, prepared
+from anima_core.loss.collision import call_loss
+from anima_core.testing.losses import draw_collision, draw_logps, draw_reference, prepared
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
@@ -31,7 +32,8 @@ def check_watching(loss: Loss, batch: Batch, *, seed: int = 0) -> None:
         AssertionError: saying which of these does not hold.
     """
     logps, reference = draw_logps(loss, batch, seed), draw_reference(loss, batch, seed)
-    found = prepared(loss, batch)(batch, logps, reference).metrics
+    collision = draw_collision(loss, logps, seed)
+    found = call_loss(prepared(loss, batch), batch, logps, reference, collision).metrics
     metrics = {name: float(total) / float(count) for name, (total, count) in found.items() if count}
     headline: Any = getattr(loss, "headline", ())
     texts = isinstance(headline, tuple) and all(isinstance(name, str) for name in headline)

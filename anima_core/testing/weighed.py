@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from anima_core.loss.collision import call_loss
 from anima_core.testing.data import batch_of
-from anima_core.testing.losses import draw_logps, draw_reference, prepared
+from anima_core.testing.losses import draw_collision, draw_logps, draw_reference, prepared
 
 if TYPE_CHECKING:
     from anima_core.batch import EncodedExample
@@ -74,8 +75,11 @@ def _evaluated(
     """Totals, denominators, and how much each target's log-probs move the loss, ``[S]``."""
     batch = batch_of(examples)
     ready = prepared(loss, batch)
-    logps = draw_logps(loss, batch, seed).requires_grad_()
-    totals = ready(batch, logps, draw_reference(loss, batch, seed)).totals
+    logps = draw_logps(loss, batch, seed)
+    collision = draw_collision(loss, logps, seed)
+    logps.requires_grad_()
+    reference = draw_reference(loss, batch, seed)
+    totals = call_loss(ready, batch, logps, reference, collision).totals
     below = ready.denominators(batch)
     value = torch.stack([total / below[name] for name, total in totals.items()]).sum()
     (gradient,) = torch.autograd.grad(value, logps)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from anima_core.loss.collision import call_loss
 from anima_core.testing.data import batch_of, random_examples
 from anima_core.testing.hidden import check_hidden
 from anima_core.testing.losses import (
     check_gradient,
     check_micro_batch_invariance,
+    draw_collision,
     draw_logps,
     draw_reference,
     prepared,
@@ -47,7 +49,8 @@ def check_loss(
 
     1. `data`, `scope`, `needs` and `uses_reference` are there and mean something; where it needs
        top-k, `wanted` gives ``[S, K]`` token ids, the same ones every time; where it needs hidden
-       states, `places` gives indices of tokens, and a `head` can be trained (`check_hidden`).
+       states, `places` gives indices of tokens, and a `head` can be trained (`check_hidden`); it
+       says `collision` only where it needs log-probs of the targets.
     2. `denominators` are positive, and depend on the batch alone.
     3. Its gradient (`check_gradient`), also for an example alone, and, unless its scope is the
        step, its independence of micro-batches (`check_micro_batch_invariance`).
@@ -75,6 +78,9 @@ def check_loss(
     others = getattr(loss, "mismatched", False)
     assert others in (True, False), f"`mismatched` is {others!r}, neither True nor False"
     assert loss.data == "unpaired" or not others, "`mismatched` is for unpaired answers"
+    collides = getattr(loss, "collision", False)
+    assert collides in (True, False), f"`collision` is {collides!r}, neither True nor False"
+    assert loss.needs == "logps" or not collides, "`collision` is for a loss that needs 'logps'"
     if examples is None:
         kind, more = loss.data, {"weighted": True, "mismatched": bool(others)}
         examples = random_examples(kind, 6, seed=seed + 3, vocab=vocab, **more)
@@ -122,7 +128,8 @@ def _check_denominators(loss: Loss, batch: Batch) -> None:
     fresh = prepared(fresh, batch)
     for seed in (1, 2):
         logps = draw_logps(fresh, batch, seed)
-        fresh(batch, logps, draw_reference(fresh, batch, seed))
+        collision = draw_collision(fresh, logps, seed)
+        call_loss(fresh, batch, logps, draw_reference(fresh, batch, seed), collision)
         after = fresh.denominators(batch)
         assert after == before, (
             f"the denominators depend on the log-probs: {before}, and {after} after a call"
@@ -131,15 +138,18 @@ def _check_denominators(loss: Loss, batch: Batch) -> None:
 
 def _check_dtypes(loss: Loss, batch: Batch, seed: int) -> None:
     logps, reference = draw_logps(loss, batch, seed), draw_reference(loss, batch, seed)
-    exact = _value(loss, batch, logps, reference).detach()
+    spread = draw_collision(loss, logps, seed)
+    exact = _value(loss, batch, logps, (reference, spread)).detach()
     kept = {f.name: copy.deepcopy(getattr(batch, f.name)) for f in fields(batch)}
     dtypes = ((torch.float32, 1e-4), (torch.bfloat16, None))
     for dtype, allowed in dtypes[:1] if loss.needs == "hidden" else dtypes:
         given = logps.to(dtype).requires_grad_()
-        other = None if reference is None else reference.to(dtype)
-        before = given.detach().clone()
+        other = tuple(None if t is None else t.to(dtype) for t in (reference, spread))
+        handed = [given.detach(), *(t for t in other if t is not None)]
+        before = [t.clone() for t in handed]
         value = _value(loss, batch, given, other)
-        assert torch.equal(given.detach(), before), "the loss changed the log-probs it was given"
+        for now, then in zip(handed, before, strict=True):
+            assert torch.equal(now, then), "the loss changed the log-probs it was given"
         assert bool(value.isfinite()), f"{dtype} log-probs give {value.item()}"
         (gradient,) = torch.autograd.grad(value, given)
         assert bool(gradient.isfinite().all()), f"{dtype} log-probs give no finite gradient"
@@ -157,11 +167,11 @@ def _check_dtypes(loss: Loss, batch: Batch, seed: int) -> None:
 
 
 def _value(
-    loss: Loss, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None
+    loss: Loss, batch: Batch, logps: torch.Tensor, besides: Sequence[torch.Tensor | None]
 ) -> torch.Tensor:
     fresh = prepared(loss, batch, logps.dtype)
     below = fresh.denominators(batch)
-    totals = fresh(batch, logps, reference).totals
+    totals = call_loss(fresh, batch, logps, *besides).totals
     return torch.stack([total / below[name] for name, total in totals.items()]).sum()
 
 

@@ -13,7 +13,7 @@ import torch
 
 from anima_core.data.batching import step_rows, steps_per_epoch
 from anima_core.training.ranks import rank_and_world
-from anima_core.training.step import Tally, add_denominators, cut, join
+from anima_core.training.step import Tally, add_denominators, cut, join, join_handed
 from anima_core.training.talk import add
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def _outputs(
 ) -> Iterator[tuple[Batch, LossOutput]]:
     """What the loss makes of the micro-batches of one step, all of them together or each."""
     if loss.scope == "step":
-        logps = torch.cat([module(batch, None, "logps") for batch in batches])
+        values, collision = join_handed([module(batch, None, "handed") for batch in batches])
         whole = join(batches)
         rows = reference.of(whole) if reference is not None else None
-        yield whole, module.judge(whole, logps, rows)
+        yield whole, module.judge(whole, values, rows, collision)
         return
     for batch in batches:
         rows = reference.of(batch) if reference is not None else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from anima_core.attention.segments import segment_arguments
+from anima_core.loss.collision import call_loss, log_collision
 from anima_core.model.head import backbone, head_of, unwrap
 from anima_core.training.handed import (
     changing_nothing,
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from anima_core.batch import Batch
     from anima_core.contracts import HiddenLoss, Loss, LossOutput, TokenLogps, TopkLoss
 
-Give = Literal["loss", "logps", "targets"]
-"""What a forward pass is to give: the loss's output; what the loss is called with (log-probs
-``[S]``, ``[S, K]`` where it needs top-k, hidden states ``[M, H]`` where it needs those); or the
-log-probs of the targets, ``[S]``, for any loss."""
+Give = Literal["loss", "handed", "logps", "targets"]
+"""What a forward pass is to give: the loss's output; what the loss is called with (`Handed`); the
+first of these alone; or the log-probs of the targets, ``[S]``, for any loss."""
+
+Handed = tuple[torch.Tensor, torch.Tensor | None]
+"""What a loss is called with: log-probs ``[S]`` (``[S, K]`` where it needs top-k, hidden states
+``[M, H]`` where it needs those), and for one that says ``collision = True`` what `log_collision`
+gives, ``[S]``."""
 
 
 class LogpsModule(torch.nn.Module):
@@ -80,6 +85,10 @@ class LogpsModule(torch.nn.Module):
         Raises:
             SetupError: the kernel or the loss handed over something else than it must.
         """
+        return self._logps(batch, wanted=wanted)[0]
+
+    def _logps(self, batch: Batch, *, wanted: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `logps`, and the hidden states that they come from, ``[S, H]``."""
         asks = wanted and self._loss.needs == "topk"
         new = asks not in self._checked
         head = head_of(unwrap(self.model))
@@ -94,7 +103,7 @@ class LogpsModule(torch.nn.Module):
         if new:
             check_logps(logps, hidden, head, target, self._names[0])
             self._checked.add(asks)
-        return logps
+        return logps, hidden
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The last hidden states of the tokens that the loss names (`HiddenLoss.places`).
@@ -113,7 +122,7 @@ class LogpsModule(torch.nn.Module):
 
     def forward(
         self, batch: Batch, reference: torch.Tensor | None = None, give: Give = "loss"
-    ) -> LossOutput | torch.Tensor:
+    ) -> LossOutput | Handed | torch.Tensor:
         """The loss's output for a batch, or what it would be called with.
 
         Args:
@@ -123,31 +132,56 @@ class LogpsModule(torch.nn.Module):
         """
         if give == "targets":
             return self.logps(batch, wanted=False)
-        values = self.hidden(batch) if self._loss.needs == "hidden" else self.logps(batch)
-        return self.judge(batch, values, reference) if give == "loss" else values
+        if give == "logps":
+            return self._handed(batch, whole=False)[0]
+        values, collision = self._handed(batch)
+        if give == "handed":
+            return values, collision
+        return self.judge(batch, values, reference, collision)
+
+    def _handed(self, batch: Batch, *, whole: bool = True) -> Handed:
+        """What the loss is called with; unless `whole`, only what has a gradient."""
+        if self._loss.needs == "hidden":
+            return self.hidden(batch), None
+        logps, hidden = self._logps(batch, wanted=True)
+        asks = whole and getattr(self._loss, "collision", False)
+        return logps, log_collision(hidden, head_of(unwrap(self.model))) if asks else None
 
     def judge(
-        self, batch: Batch, values: torch.Tensor, reference: torch.Tensor | None
+        self,
+        batch: Batch,
+        values: torch.Tensor,
+        reference: torch.Tensor | None,
+        collision: torch.Tensor | None = None,
     ) -> LossOutput:
         """What the loss makes of a batch's log-probs, or of its hidden states.
 
         A head of its own computes in float32, whatever the model's layers are cast to.
 
+        Args:
+            batch: the examples.
+            values, collision: see `Handed`.
+            reference: the reference's log-probs, ``[S]`` float32, or None.
+
         Raises:
             SetupError: it is not what a loss must return.
         """
         if self._loss.needs != "hidden":
-            return self._judge(batch, values, reference)
+            return self._judge(batch, values, reference, collision)
         with torch.autocast(values.device.type, enabled=False):
-            return self._judge(batch, values, reference)
+            return self._judge(batch, values, reference, None)
 
     def _judge(
-        self, batch: Batch, values: torch.Tensor, reference: torch.Tensor | None
+        self,
+        batch: Batch,
+        values: torch.Tensor,
+        reference: torch.Tensor | None,
+        collision: torch.Tensor | None,
     ) -> LossOutput:
         if self._judged:
-            return self._loss(batch, values, reference)
+            return call_loss(self._loss, batch, values, reference, collision)
         with changing_nothing(self._names[1]):
-            output = self._loss(batch, values, reference)
+            output = call_loss(self._loss, batch, values, reference, collision)
             denominators = self._loss.denominators(batch)
         check_output(output, denominators, self._names[1])
         self._judged = True

@@ -27,6 +27,7 @@ from anima_core.training.talk import add
 if TYPE_CHECKING:
     from anima_core.batch import Batch, EncodedExample
     from anima_core.contracts import Loss
+    from anima_core.training.module import Handed
     from anima_core.training.reference import Reference
 
 
@@ -212,22 +213,25 @@ class StepRunner:
         a time. Those by w go along with the last one. What has no derivative takes no part in
         the second pass (see `needed`), unless dropout would fall otherwise without it.
         """
-        parts, drawn = [], []
+        parts: list[Handed] = []
+        drawn = []
         with torch.no_grad():
             for index, batch in enumerate(batches):
                 self._seeded(step, index)
-                given, drew = draws(partial(self._module, batch, None, "logps"))
+                given, drew = draws(partial(self._module, batch, None, "handed"))
                 parts.append(given)
                 drawn.append(drew)
-        values = torch.cat(parts).requires_grad_()
+        values, collision = join_handed(parts)
+        values.requires_grad_()
         whole = join(batches)
         rows = reference.of(whole) if reference is not None else None
-        output = self._module.judge(whole, values, rows)
+        output = self._module.judge(whole, values, rows, collision)
         head = [p for p in self._head_parameters() if p.requires_grad]
         slopes, *own = torch.autograd.grad(
             self._mean(output, denominators), [values, *head], materialize_grads=True
         )
-        second = self._second(batches, slopes.split([len(p) for p in parts]), drawn)
+        by_batch = slopes.split([len(own_values) for own_values, _ in parts])
+        second = self._second(batches, by_batch, drawn)
         for place, (index, batch, slope) in enumerate(second):
             last = place == len(second) - 1
             with self._quiet_until(last):
@@ -261,6 +265,13 @@ def _linear(
     """A number whose derivative by each parameter is its slope, so that backward adds that."""
     parts = [(p * s).sum() for p, s in zip(parameters, slopes, strict=True)]
     return torch.stack(parts).sum() if parts else 0.0
+
+
+def join_handed(parts: Sequence[Handed]) -> Handed:
+    """What a loss is called with for several micro-batches, as for one, in order."""
+    collisions = [collision for _, collision in parts if collision is not None]
+    values = torch.cat([values for values, _ in parts])
+    return values, torch.cat(collisions) if collisions else None
 
 
 _AS_THEY_ARE = (

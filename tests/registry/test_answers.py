@@ -122,6 +122,7 @@ BAD = [
     ("loss", lambda: loss(uses_reference="no"), "uses_reference is 'no'"),
     ("loss", lambda: loss(uses_reference=1), "uses_reference is 1"),
     ("loss", lambda: loss(denominators=3), "denominators cannot be called"),
+    ("loss", lambda: loss(collision="yes"), "collision is 'yes', no bool"),
     ("optimizer", lambda: torch.optim.AdamW, "the class AdamW, not an instance"),
     ("callbacks", callback, "a TrainerCallback, where a list or tuple"),
     ("callbacks", lambda: [type(callback())], "the class TrainerCallback, not an instance in it"),

@@ -75,7 +75,28 @@ class WeighsAnswers(Weighs):
         return batch.target_weights / tokens[batch.target_example]
 
 
-@pytest.mark.parametrize("loss", [Nll, Margin, Distil, Weighs, WeighsAnswers])
+class Sure(Nll):
+    """Counts a token by how sure the model is at its place."""
+
+    collision = True
+
+    def __call__(self, batch, logps, reference=None, *, collision):
+        weights = batch.weights.to(logps.dtype)[batch.target_example] * collision.exp()
+        return LossOutput(
+            {"nll": -(weights * logps).sum()}, {"sure": (collision.sum(), len(logps))}
+        )
+
+
+class SureMargin(Margin):
+    """The same of pairs, over a whole step."""
+
+    collision = True
+
+    def __call__(self, batch, logps, reference=None, *, collision):
+        return super().__call__(batch, logps * (collision / 2).exp(), reference)
+
+
+@pytest.mark.parametrize("loss", [Nll, Margin, Distil, Weighs, WeighsAnswers, Sure, SureMargin])
 def test_sound_ones_pass(loss):
     check_loss(loss())
 
@@ -243,6 +264,28 @@ class NoFlag(Weighs):
     weighs_tokens = "yes"
 
 
+class SureOfNothing(Sure):
+    collision = "yes"
+
+
+class SureOfMany(Distil):
+    collision = True
+
+
+class WritesIntoCollisions(Sure):
+    def __call__(self, batch, logps, reference=None, *, collision):
+        with torch.no_grad():
+            collision.mul_(0.5)
+        return super().__call__(batch, logps, collision=collision.clone())
+
+
+class AveragesCollisions(Sure):
+    """By the mean of the micro-batch: what stands beside a token counts too."""
+
+    def __call__(self, batch, logps, reference=None, *, collision):
+        return super().__call__(batch, logps, collision=collision.mean().expand(len(logps)))
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
@@ -250,6 +293,10 @@ class NoFlag(Weighs):
         (WeighsTwice, "is off by .* `batch.target_weights`"),
         (WeighsByExample, "tokens of one example count alike"),
         (NoFlag, "`weighs_tokens` is 'yes'"),
+        (SureOfNothing, "`collision` is 'yes'"),
+        (SureOfMany, "`collision` is for a loss that needs 'logps'"),
+        (WritesIntoCollisions, "changed the log-probs|the finite difference says"),
+        (AveragesCollisions, "split "),
         (Nothing, "`data` is 'pairs'"),
         (Per, "`scope` is 'batch'"),
         (Truthy, "`uses_reference` is None"),
