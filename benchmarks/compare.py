@@ -20,9 +20,9 @@ from harness.data import write_examples, write_synthetic
 from harness.environments import ROOT, anima_python, demo_model, fitting_rows, trl_python
 from harness.machine import Machine, this_machine
 from harness.sides import Anima, Job, Measured, Side, Trl, measure
-from harness.table import losses, ratios, speed, table
+from harness.table import WITH, losses, ratios, speed, table
 
-BATCH_SIZE = {"sft": 8, "dpo": 2}
+BATCH_SIZE = {"sft": 8, "dpo": 4}
 MAX_LENGTH = {"sft": 512, "dpo": 1024}
 LEARNING_RATE = {"sft": 2e-4, "dpo": 5e-6}
 
@@ -41,7 +41,9 @@ def main() -> None:
     unit = "pairs/s" if job.kind == "dpo" else "tokens/s"
     print(f"\n{table(results, unit=unit)}\n")
     for name, ratio in ratios(results, unit=unit).items():
-        print(f"{name}: {ratio['speed']:.2f} times its {unit}, {ratio['memory']:.2f} of its memory")
+        whole = f", {ratio[WITH]:.2f} with the reference" if WITH in ratio else ""
+        memory = f"{ratio['memory']:.2f} of its memory"
+        print(f"{name}: {ratio['speed']:.2f} times its {unit}{whole}, {memory}")
     if options.check:
         print(f"\n{losses(results)}")
     target: Path = options.result or work / f"{job.kind}{'-check' if options.check else ''}.json"
@@ -76,7 +78,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=10, help="timed steps, after one more")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side")
-    parser.add_argument("--batch-size", type=int, help="examples a step [default: sft 8, dpo 2]")
+    parser.add_argument("--batch-size", type=int, help="examples a step [default: sft 8, dpo 4]")
     parser.add_argument(
         "--micro-batch", type=int, help="examples in flight, TRL tuned [default: sft 4, dpo 2]"
     )
@@ -146,7 +148,7 @@ def alternate(sides: list[Side], job: Job, repeats: int, work: Path) -> dict[str
             results[side.name].append(measured)
             print(
                 f"{side.name}, run {repeat} of {repeats}: {speed(measured, unit):.3f} {unit}, "
-                f"{measured.peak_bytes / 1e9:.2f} GB, {measured.whole_seconds:.0f} s",
+                f"{measured.peak_bytes / 1e9:.2f} GB, {measured.whole_seconds:.0f} s in all",
                 flush=True,
             )
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -33,6 +34,8 @@ class References:
 
     Attributes:
         training, held_out: the log-probs; None where the loss uses none, or there is no such data.
+        seconds: how long it took to have them, by ``training`` and ``held_out``, the loading of
+            another model counted in with the one that it was loaded for.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class References:
         self._stop = stop
         self.training: Reference | None = None
         self.held_out: Reference | None = None
+        self.seconds: dict[str, float] = {}
 
     def by_another_model(self) -> None:
         """Before the policy is loaded: where another model is the reference, load, ask, free it."""
@@ -107,7 +111,12 @@ class References:
                 cache=run.config.cache,
                 name=name,
             )
-            return reference_for(asked, logps_of, self._reporter, self._stop)
+            began = time.perf_counter()
+            found = reference_for(asked, logps_of, self._reporter, self._stop)
+            self.seconds["training" if data is plan.data else "held_out"] = round(
+                time.perf_counter() - began, 3
+            )
+            return found
 
         name = f"{STAGE} of held-out data"
         self.held_out = ask(prepared.eval_examples, held_out, plan.eval_data, name)

@@ -205,6 +205,8 @@ class _Training:
         self.trained = Trained(adapter, optimizer, schedule, loss)
         self.module = module
         self.references.by_the_policy(module, built.adapter, built.run.model_dir)
+        if self.references.seconds:
+            self.folder.mark("running", reference_seconds=self.references.seconds)
         self.loop = Loop(
             run=run,
             module=module,

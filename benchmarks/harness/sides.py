@@ -45,11 +45,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: seconds, tokens without padding, and its loss."""
+    """One optimizer step.
+
+    Attributes:
+        seconds: in all.
+        tokens: without padding.
+        loss: its loss.
+        reference_seconds: how many of the seconds a reference took that is asked in the step.
+    """
 
     seconds: float
     tokens: int
     loss: float
+    reference_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class Measured:
         batch_size: examples a step.
         whole_seconds: of the process.
         peak_bytes: its peak resident memory.
+        reference_seconds: of the reference pass before the first step, over the examples of all
+            steps; 0 where there is none.
         extra: what else the side reports.
     """
 
@@ -68,6 +78,7 @@ class Measured:
     batch_size: int
     whole_seconds: float
     peak_bytes: int
+    reference_seconds: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -82,14 +93,23 @@ class Measured:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples (pairs) a second over the timed steps."""
-        return self.batch_size * len(self.timed) / sum(s.seconds for s in self.timed)
+        """Examples (pairs) a second over the timed steps, without what a reference took."""
+        seconds = sum(s.seconds - s.reference_seconds for s in self.timed)
+        return self.batch_size * len(self.timed) / seconds
+
+    @property
+    def examples_per_second_with_reference(self) -> float:
+        """The same with it: what it took in the timed steps, or their share of the pass before."""
+        before = self.reference_seconds * len(self.timed) / len(self.steps)
+        seconds = before + sum(s.seconds for s in self.timed)
+        return self.batch_size * len(self.timed) / seconds
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for the result file."""
         rates = {
             "tokens_per_second": self.tokens_per_second,
             "examples_per_second": self.examples_per_second,
+            "examples_per_second_with_reference": self.examples_per_second_with_reference,
             "tokens_per_second_with_warm_up": sum(s.tokens for s in self.steps)
             / sum(s.seconds for s in self.steps),
         }
@@ -158,8 +178,15 @@ class Anima:
         lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         records = [record for line in lines if "loss" in (record := json.loads(line))]
         steps = tuple(Step(r["seconds"], r["tokens"], r["loss"]) for r in records)
-        extra = {"trainable": _parameters(folder / "run" / "adapter")}
-        return Measured(steps, job.batch_size, finished.seconds, finished.peak_bytes, extra)
+        manifest = json.loads((folder / "run" / "manifest.json").read_text(encoding="utf-8"))
+        return Measured(
+            steps,
+            job.batch_size,
+            finished.seconds,
+            finished.peak_bytes,
+            manifest.get("reference_seconds", {}).get("training", 0.0),
+            {"trainable": _parameters(folder / "run" / "adapter")},
+        )
 
 
 @dataclass(frozen=True)
@@ -206,8 +233,14 @@ class Trl:
     def read(self, job: Job, folder: Path, finished: Finished) -> Measured:
         """What the peer's script wrote."""
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        steps = tuple(Step(s["seconds"], s["tokens"], s["loss"]) for s in result.pop("steps"))
-        return Measured(steps, job.batch_size, finished.seconds, finished.peak_bytes, result)
+        steps = tuple(
+            Step(s["seconds"], s["tokens"], s["loss"], s["reference_seconds"])
+            for s in result.pop("steps")
+        )
+        before = result.pop("reference_seconds", 0.0)
+        return Measured(
+            steps, job.batch_size, finished.seconds, finished.peak_bytes, before, result
+        )
 
 
 def measure(side: Side, job: Job, folder: Path) -> Measured:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, median
 
 from harness.sides import Measured
+
+WITH = "speed_with_reference"
+"""The ratio of pairs a second where what the reference takes is counted."""
 
 Results = Mapping[str, Sequence[Measured]]
 """Measurements by side, Anima's first, one a repeat."""
@@ -18,17 +21,16 @@ def table(results: Results, *, unit: str) -> str:
         results: what was measured.
         unit: ``"tokens/s"`` or ``"pairs/s"``.
     """
-    lines = [
-        f"| | {unit} | peak memory, GB | whole run, s | tokens | loss: first, mean |",
-        "|---|---|---|---|---|---|",
-    ]
+    speeds = [f"{unit} without the reference", f"{unit} with it"] if unit == "pairs/s" else [unit]
+    names = [*speeds, "peak memory, GB", "whole run, s", "tokens", "loss: first, mean"]
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for name, runs in results.items():
-        speeds = [speed(run, unit) for run in runs]
         peaks = [run.peak_bytes / 1e9 for run in runs]
         losses = [step.loss for step in runs[0].steps]
         cells = [
             name,
-            _spread(speeds, 3 if unit == "pairs/s" else 1),
+            _spread([speed(run, unit) for run in runs], 3 if unit == "pairs/s" else 1),
+            *([_spread([_with_reference(run) for run in runs], 3)] if unit == "pairs/s" else []),
             _spread(peaks, 2),
             _spread([run.whole_seconds for run in runs], 0),
             str(sum(step.tokens for step in runs[0].steps)),
@@ -41,14 +43,16 @@ def table(results: Results, *, unit: str) -> str:
 def ratios(results: Results, *, unit: str) -> dict[str, dict[str, float]]:
     """The first side over each other one: median of the ratios of neighbouring runs."""
     (_, ours), *others = results.items()
+    measures: dict[str, Callable[[Measured], float]] = {
+        "speed": lambda run: speed(run, unit),
+        "memory": lambda run: run.peak_bytes,
+    }
+    if unit == "pairs/s":
+        measures[WITH] = _with_reference
     return {
         name: {
-            "speed": median(
-                speed(a, unit) / speed(b, unit) for a, b in zip(ours, theirs, strict=True)
-            ),
-            "memory": median(
-                a.peak_bytes / b.peak_bytes for a, b in zip(ours, theirs, strict=True)
-            ),
+            measure: median(of(a) / of(b) for a, b in zip(ours, theirs, strict=True))
+            for measure, of in measures.items()
         }
         for name, theirs in others
     }
@@ -64,8 +68,12 @@ def losses(results: Results) -> str:
 
 
 def speed(run: Measured, unit: str) -> float:
-    """A run's speed in a unit."""
+    """A run's speed in a unit; pairs a second without what the reference took."""
     return run.examples_per_second if unit == "pairs/s" else run.tokens_per_second
+
+
+def _with_reference(run: Measured) -> float:
+    return run.examples_per_second_with_reference
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

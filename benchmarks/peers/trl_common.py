@@ -95,10 +95,14 @@ def to_end_of_turn(ids: list[int], end: int) -> int:
 
 
 class Counting:
-    """Mixin of a trainer: counts the tokens that go through the model."""
+    """Mixin of a trainer: counts the tokens that go through the model.
+
+    A trainer that asks a reference in its steps adds up how long that takes.
+    """
 
     tokens = 0
     cells = 0
+    reference_seconds = 0.0
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Count a micro-batch, then train on it."""
@@ -116,6 +120,7 @@ class Clock(TrainerCallback):
         self._then = 0.0
         self._tokens = 0
         self._cells = 0
+        self._reference = 0.0
         self.peak_before = 0
 
     def on_train_begin(
@@ -144,9 +149,11 @@ class Clock(TrainerCallback):
                 "seconds": now - self._then,
                 "tokens": self.trainer.tokens - self._tokens,
                 "cells": self.trainer.cells - self._cells,
+                "reference_seconds": self.trainer.reference_seconds - self._reference,
             }
         )
         self._then = now
+        self._reference = self.trainer.reference_seconds
         self._tokens, self._cells = self.trainer.tokens, self.trainer.cells
 
 

@@ -204,6 +204,20 @@ def test_without_a_cache_nothing_is_read_or_kept(train: Callable[..., Trace], ca
     assert not cache.exists()
 
 
+def test_the_manifest_says_how_long_it_took(
+    train: Callable[..., Trace], sft_file: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    train(steps=1)
+    train(steps=1, eval_data=str(pairs_file))
+    train(steps=1, data=sft_file, strategies={"lora": {}})
+    runs = (tmp_path / name / "manifest.json" for name in ("run0", "run1", "run2"))
+    alone, both, none = (json.loads(run.read_text()).get("reference_seconds") for run in runs)
+    assert set(alone) == {"training"}
+    assert set(both) == {"training", "held_out"}
+    assert all(seconds > 0 for seconds in both.values())
+    assert none is None
+
+
 def test_a_damaged_entry_is_made_anew_with_a_note(train: Callable[..., Trace], cache: Path) -> None:
     whole = train()
     (folder,) = cache.iterdir()
