@@ -11,6 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := . plugins/qlora plugins/dpo plugins/longctx
 TYPED := anima_core plugins/qlora/anima_qlora plugins/dpo/anima_dpo plugins/longctx/anima_longctx \
 	examples/demo/run.py examples/losses/anima_example_losses docs/hooks
+# Scripts that find each other in their folders. Whether TRL is there makes no difference.
+SCRIPTS := benchmarks
+SCRIPT_PATH := benchmarks:benchmarks/parity:benchmarks/peers
 RECIPE := pyproject.toml $(wildcard plugins/*/pyproject.toml) constraints.txt Makefile
 
 .DEFAULT_GOAL := help
@@ -49,6 +52,7 @@ lint: $(VENV)/.tools ## Ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(TYPED)
+	MYPYPATH=$(SCRIPT_PATH) $(BIN)/mypy --strict --explicit-package-bases $(SCRIPTS)
 	$(BIN)/lint-imports
 
 # One thread a worker: the tests' models are too small to share.

@@ -28,6 +28,7 @@ from harness.environments import demo_model
 from harness.machine import this_machine
 
 from anima_core.batch import Batch, EncodedExample, Role, TokenSegment
+from anima_core.training.reference import Reference
 
 CASES = "800+200x2,200+200x2,800+200x4"
 SHARED, REPEATED = "shared", "repeated"
@@ -146,14 +147,15 @@ class Trainer:
         return cut(examples, range(len(examples)), self.micro_tokens)
 
     def reference(self, batches: Sequence[Batch]) -> Reference:
-        """The model as it is."""
+        """The model as it is; an example's targets are in the same order in both layouts."""
         rows: dict[int, torch.Tensor] = {}
         with torch.no_grad():
             for batch in batches:
                 logps = self.module.logps(batch)
                 for index, row in enumerate(batch.rows):
                     rows[row] = logps[batch.target_example == index]
-        return Reference(rows)
+        ordered = [rows[row] for row in sorted(rows)]
+        return Reference(torch.cat(ordered), [len(logps) for logps in ordered])
 
     def step(self, batches: Sequence[Batch], reference: Reference) -> float:
         """Forward and backward of a step, gradients left on the parameters; its loss."""
@@ -167,17 +169,6 @@ class Trainer:
     def gradient(self) -> torch.Tensor:
         """Every trained parameter's gradient, in one vector."""
         return torch.cat([p.grad.flatten() for p in self.trained if p.grad is not None])
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Log-probs of every example's targets, which both layouts have in the same order."""
-
-    rows: dict[int, torch.Tensor]
-
-    def of(self, batch: Batch) -> torch.Tensor:
-        """``[S]``."""
-        return torch.cat([self.rows[row] for row in batch.rows])
 
 
 @dataclass

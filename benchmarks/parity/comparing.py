@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parity.difference import ENDS, LEFT_OUT, LIMITS, UNEXPLAINED, Prepared, causes, over
+from difference import ENDS, LEFT_OUT, LIMITS, UNEXPLAINED, Prepared, causes, over
 from tokenizers import Tokenizer
 
 Key = tuple[int, str]

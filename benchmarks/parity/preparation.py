@@ -20,8 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "peers")]
 
+from comparing import Outcome, compare  # noqa: E402
 from harness.environments import ROOT, anima_python, trl_python  # noqa: E402
-from parity.comparing import Outcome, compare  # noqa: E402
 from records import prompt_and_answers  # noqa: E402
 
 CLOSED = HERE / "closed.jinja"
