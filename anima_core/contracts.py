@@ -266,9 +266,9 @@ class Watching(Protocol):
         """What is most likely wrong, and what to do about it: a sentence or two each.
 
         Args:
-            history: records as ``metrics.jsonl`` has them, of at most the last 1,000, in order:
-                those of steps (with ``loss``, ``learning_rate``, ``examples``, the loss's own
-                metrics) and those of evaluations (with ``eval_loss``). Numbers alone: what is
+            history: records as ``metrics.jsonl`` has them, in order: those of at most the last
+                1,000 steps (with ``loss``, ``learning_rate``, ``examples``, the loss's own metrics)
+                and those of the evaluations among them (with ``eval_loss``). Numbers alone: what is
                 None or no number in a record is left out of it. After a resume it holds the
                 records of the steps before.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anima_core.runs.reporter import Reporter
 
 WINDOW = 1000
-"""Records that a loss is shown, the last ones."""
+"""Steps whose records a loss is shown, the last ones; those of evaluations among them besides."""
 
 _NUMBER = re.compile(r"-?\d[\d.,]*(?:e[+-]?\d+)?")
 
@@ -39,19 +39,27 @@ class Watcher:
         self._name = name
         self._folder = folder
         self._reporter = reporter
-        self._records: deque[dict[str, float]] = deque(maxlen=WINDOW)
+        self._records: deque[dict[str, float]] = deque()
+        self._steps = 0
         self._told = {_alike(told["text"]) for told in folder.warnings}
         if self._ask is not None:
-            self._records.extend(map(_numbers, folder.read_metrics()[-WINDOW:]))
+            for record in folder.read_metrics():
+                self._note(_numbers(record))
 
     def see(self, record: Mapping[str, Any]) -> None:
         """Note a record of ``metrics.jsonl``, and tell what the loss makes of all of them."""
         if self._ask is None:
             return
-        self._records.append(_numbers(record))
+        self._note(_numbers(record))
         step = int(record["step"])
         for text in self._answers(step):
             self._tell(step, text)
+
+    def _note(self, record: dict[str, float]) -> None:
+        self._records.append(record)
+        self._steps += "loss" in record
+        while self._steps > WINDOW:
+            self._steps -= "loss" in self._records.popleft()
 
     def _answers(self, step: int) -> Sequence[str]:
         """What the loss says; a loss that fails at it is not asked again."""

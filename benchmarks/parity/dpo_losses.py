@@ -18,7 +18,7 @@ FAMILY = (
     "sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot",
     "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
 )  # fmt: skip
-COMPARING = ("sigmoid", "hinge", "ipo", "robust", "exo_pair", "discopop")
+COMPARING = ("sigmoid", "hinge", "robust", "exo_pair", "discopop")
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 
 

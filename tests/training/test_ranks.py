@@ -168,9 +168,22 @@ def test_what_is_not_exact_in_several_processes_is_refused(
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     run = run_context(world=world)
     said = [p.what for p in capability_problems(run, Attention("sdpa"), Stateful("step"))]  # type: ignore[arg-type]
-    words = ["whole step", "with state", "FSDP"]
-    assert len(said) == (3 if world == 2 else 0)
+    words = ["whole step", "FSDP"]
+    assert len(said) == (2 if world == 2 else 0)
     assert all(word in what for word, what in zip(words, said, strict=False))
+
+
+def test_a_loss_with_state_runs_in_several_processes_where_it_is_told_of_whole_steps() -> None:
+    class Told(Stateful):
+        def step_done(self, metrics: Any) -> None: ...
+
+    run = run_context(world=2)
+    (problem,) = capability_problems(run, Attention("sdpa"), Stateful("example"))  # type: ignore[arg-type]
+    assert "keeps state" in problem.what
+    assert capability_problems(run, Attention("sdpa"), Told("example")) == []  # type: ignore[arg-type]
+    (problem,) = capability_problems(run, Attention("sdpa"), Told("step"))  # type: ignore[arg-type]
+    assert "--kto.loss apo_zero_unpaired" in problem.fix
+    assert "aot" in problem.fix
 
 
 def test_only_a_mixture_of_experts_is_searched_for_parameters_without_a_gradient() -> None:

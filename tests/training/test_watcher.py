@@ -87,6 +87,24 @@ def test_only_the_last_records_are_kept(folder):
     assert loss.shown[-1][-1]["step"] == WINDOW + 5
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_evaluations_leave_as_many_steps_in_sight(folder, resumed):
+    loss = Loss([])
+    watcher = Watcher(loss, "mine", folder, Ear())
+    folder.metrics({"step": 0, "eval_loss": 1.0})
+    for step in range(1, WINDOW + 8):
+        if resumed and step == WINDOW:
+            watcher = Watcher(loss, "mine", folder, Ear())
+        for name in ("loss", "eval_loss"):
+            record = {"step": step, name: 1.0}
+            watcher.see(record)
+            folder.metrics(record)
+    shown = loss.shown[-1]
+    assert [record["step"] for record in shown if "loss" in record] == list(range(8, WINDOW + 8))
+    assert [record["step"] for record in shown if "eval_loss" in record][0] in (7, 8)
+    assert shown[-1] == {"step": WINDOW + 7, "eval_loss": 1.0}
+
+
 @pytest.mark.parametrize("answer", [ValueError("odd"), "one text", [1], None])
 def test_a_loss_that_fails_is_told_of_and_asked_no_more(folder, answer):
     ear, loss = Ear(), Loss(answer)

@@ -41,7 +41,7 @@ def _idle(options: DpoOptions) -> Iterator[Problem]:
     yield from unused("ld_alpha", lambda facts: facts.compares)
     yield from unused("wpo", lambda facts: facts.compares)
     if not any(FACTS[name].compares for name in options.loss):  # else see `_clashing`
-        yield from unused("f_divergence", lambda facts: facts.difference)
+        yield from unused("f_divergence", lambda facts: facts.difference and not facts.per_token)
     for field, name in (("discopop_tau", "discopop"), ("bco_shift", "bco_pair")):
         if changed(options, field) and name not in options.loss:
             fix = f"Leave it out, or add {name} to --dpo.loss."
@@ -59,20 +59,37 @@ def _clashing(options: DpoOptions) -> Iterator[Problem]:
             "exo_pair takes its logarithm, so it must be above 0",
             "Add --dpo.label-smoothing 0.001, as its paper has it.",
         )
-    several = [n for n in options.loss if FACTS[n].compares and not FACTS[n].difference]
-    if options.f_divergence != "reverse_kl" and several:
-        yield Problem(
-            "--dpo.f-divergence",
-            f"{', '.join(several)} looks at each answer by itself, where the normalising constant "
-            f"of {options.f_divergence} does not cancel",
-            "Use reverse_kl, or a loss that compares the two answers, such as sigmoid.",
-        )
+    if options.f_divergence != "reverse_kl":
+        yield from _constants(options)
     sorting = [name for name in options.loss if FACTS[name].sorts]
     if options.wpo and sorting:
         yield Problem(
             "--dpo.wpo",
             f"{', '.join(sorting)} sorts the pairs, which leaves no pair to weigh",
             "Leave out --dpo.wpo, or use another loss, such as sigmoid.",
+        )
+
+
+def _constants(options: DpoOptions) -> Iterator[Problem]:
+    """Losses in which the normalising constant of an f-divergence would not cancel."""
+    where = "--dpo.f-divergence"
+    constant = f"the normalising constant of {options.f_divergence}"
+    comparing = [name for name in options.loss if FACTS[name].compares]
+    if several := [name for name in comparing if not FACTS[name].difference]:
+        yield Problem(
+            where,
+            f"{', '.join(several)} looks at each answer by itself, where {constant} does not "
+            "cancel",
+            "Use reverse_kl, or a loss that compares the two answers, such as sigmoid.",
+        )
+        return
+    if means := [n for n in comparing if FACTS[n].per_token or options.length_normalised]:
+        by_option = "leave out --dpo.length-normalised" if options.length_normalised else ""
+        yield Problem(
+            where,
+            f"{', '.join(means)} divides each answer's score by its length, after which {constant} "
+            "does not cancel between answers of different lengths",
+            f"Use reverse_kl, or {by_option or 'a loss of whole answers, such as sigmoid'}.",
         )
 
 
@@ -99,7 +116,7 @@ def biased(options: DpoOptions, data: DataSummary) -> Iterator[Problem]:
         )
 
 
-def length_biased(data: DataSummary, remedy: str) -> Iterator[Problem]:
+def length_biased(data: DataSummary, remedy: str = "") -> Iterator[Problem]:
     """Pairs that differ mostly in length, beside a loss whose rewards grow with it.
 
     Park et al. 2024, "Disentangling Length from Quality in Direct Preference Optimization",
@@ -118,6 +135,6 @@ def length_biased(data: DataSummary, remedy: str) -> Iterator[Problem]:
         f"in {count:,} of {data.examples:,} pairs the better answer is the "
         f"{pairs.preferred_length} one ({pairs.chosen_tokens:.0f} tokens against "
         f"{pairs.rejected_tokens:.0f} on average): the model may learn the length alone",
-        f"Balance the pairs, {remedy}.",
+        f"Balance the pairs{remedy and ', '}{remedy}.",
         level="warning",
     )

@@ -17,7 +17,9 @@ def score(log_ratio: torch.Tensor, divergence: Divergence, alpha: float) -> torc
     """``f'(u)`` at ``u = pi(y|x) / pi_ref(y|x)``: with it, beta f'(u) is the implicit reward.
 
     Wang et al. 2023, "Beyond Reverse KL", arXiv:2309.16240, theorem 1 and table 1. A constant in
-    f' cancels in the difference of two answers, and is chosen here so that f'(1) = 0::
+    f' cancels in the difference of two answers, as long as neither is divided by its length, and is
+    chosen here so that f'(1) = 0: an answer that is as likely as under the reference has no
+    reward. `anima_dpo.checks` refuses what it would not cancel in::
 
         reverse_kl          f'(u) = log u
         forward_kl          f'(u) = 1 - 1/u

@@ -71,6 +71,12 @@ def test_cpo_compares_sums_too_and_has_remedies_of_its_own(tiny_dir, tmp_path, c
     assert "--dpo" not in told
 
 
+def test_a_reward_model_may_learn_the_length_too(tiny_dir, tmp_path, capsys):
+    told = warned(capsys, tiny_dir, write(tmp_path, LONG, SHORT), strategy="--reward")
+    assert "in 24 of 24 pairs the better answer is the longer one" in told
+    assert "Balance the pairs." in told
+
+
 @pytest.mark.parametrize(
     ("strategy", "options"), [("--cpo", ["--cpo.loss", "ipo"]), ("--simpo", []), ("--orpo", [])]
 )

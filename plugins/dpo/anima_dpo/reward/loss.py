@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.nn.functional import logsigmoid
 
-from anima_core import AnimaError, Batch, DataError, HiddenLoss, LossOutput, Role
+from anima_core import AnimaError, Batch, DataError, HiddenLoss, LossOutput, Problem, Role
+from anima_dpo.checks import length_biased
 from anima_dpo.metrics import reward_means
 from anima_dpo.reward.head import RewardHead
 from anima_dpo.reward.strategy import RewardOptions
 from anima_dpo.watching import Watched, pair_warnings
+
+if TYPE_CHECKING:
+    from anima_core import DataSummary
 
 
 class RewardLoss(HiddenLoss):
@@ -66,6 +70,10 @@ class RewardLoss(HiddenLoss):
     def denominators(self, batch: Batch) -> dict[str, float]:
         """A mean over pairs is divided by their weights."""
         return {"reward": float(batch.weights.double().sum())}
+
+    def data_problems(self, data: DataSummary) -> Sequence[Problem]:
+        """Pairs that differ mostly in length, which is the easiest thing to score by."""
+        return list(length_biased(data))
 
     def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
         """What the metrics warn of; see `anima_dpo.watching`."""
