@@ -36,6 +36,12 @@ class LossFacts:
         smoothing: whether it uses the label smoothing.
         sorts: whether it sorts the pairs of the whole optimizer step.
         per_token: whether it divides by the answers' lengths whatever is asked.
+        logistic: whether it looks at the sigmoid of the margin, which is then the logit of the
+            Bradley-Terry model. Losses that sort the pairs do too: their differences have the
+            margins' mean. hinge has no sigmoid, and in those that look at each answer by itself
+            the logit is a reward.
+        aims: whether beta sets a number that log-ratios are pulled to; else beta multiplies them.
+        lowers: whether it makes both answers less likely on purpose.
     """
 
     compares: bool = True
@@ -43,21 +49,24 @@ class LossFacts:
     smoothing: bool = False
     sorts: bool = False
     per_token: bool = False
+    logistic: bool = False
+    aims: bool = False
+    lowers: bool = False
 
 
 FACTS: dict[LossName, LossFacts] = {
-    "sigmoid": LossFacts(difference=True, smoothing=True),
+    "sigmoid": LossFacts(difference=True, smoothing=True, logistic=True),
     "hinge": LossFacts(difference=True),
-    "ipo": LossFacts(difference=True, per_token=True),
-    "robust": LossFacts(difference=True, smoothing=True),
-    "exo_pair": LossFacts(difference=True, smoothing=True),
+    "ipo": LossFacts(difference=True, per_token=True, aims=True),
+    "robust": LossFacts(difference=True, smoothing=True, logistic=True),
+    "exo_pair": LossFacts(difference=True, smoothing=True, logistic=True),
     "nca_pair": LossFacts(),
     "bco_pair": LossFacts(),
-    "sppo_hard": LossFacts(),
-    "aot": LossFacts(smoothing=True, sorts=True),
-    "aot_unpaired": LossFacts(smoothing=True, sorts=True),
+    "sppo_hard": LossFacts(aims=True),
+    "aot": LossFacts(smoothing=True, sorts=True, logistic=True),
+    "aot_unpaired": LossFacts(smoothing=True, sorts=True, logistic=True),
     "apo_zero": LossFacts(),
-    "apo_down": LossFacts(),
-    "discopop": LossFacts(difference=True),
+    "apo_down": LossFacts(logistic=True, lowers=True),
+    "discopop": LossFacts(difference=True, logistic=True),
     "sft": LossFacts(compares=False),
 }

@@ -9,10 +9,10 @@ import torch
 
 from anima_core import AnimaError, Batch, Loss, LossOutput, Problem
 from anima_dpo.checks import biased
-from anima_dpo.facts import FACTS
+from anima_dpo.facts import FACTS, LossFacts
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
-from anima_dpo.metrics import Means, logp_means, moved, reward_means
+from anima_dpo.metrics import Means, drift, logp_means, moved, reward_means
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Knobs, Pairs, pairs_of
 from anima_dpo.running import RunningMean
@@ -89,9 +89,10 @@ class DpoLoss(Loss):
 
         Returns:
             The totals ``dpo`` (means over pairs) and ``sft`` (a mean over tokens), and metrics
-            that are plain means over pairs: rewards in units of beta times nats, log-probs in
-            nats an answer, accuracy as the share of pairs with a margin above 0, where a tie
-            counts half; and ``kl``, a mean over tokens (see `anima_dpo.metrics.moved`). Of
+            that are plain means over pairs: rewards in units of beta times nats (nats a token
+            where no loss compares anything else, as ipo alone), log-probs in nats an answer,
+            accuracy as the share of pairs with a margin above 0, where a tie counts half; and
+            ``kl`` and ``log_ratio_chosen``, means over tokens (see `anima_dpo.metrics`). Of
             several losses each has its own, unweighted, as ``loss_…``.
 
         Raises:
@@ -105,9 +106,8 @@ class DpoLoss(Loss):
             given = _checked(logps, reference)
             pairs = pairs_of(batch, logps, given, counts, self.options)
             terms |= self._compare(pairs, self._pair_weights(batch, logps, counts))
-            beta = self.options.beta
-            metrics |= reward_means(beta * pairs.chosen, beta * pairs.rejected)
-            metrics |= moved(logps, given)
+            metrics |= reward_means(*self._rewarded(pairs))
+            metrics |= moved(logps, given) | drift(batch, logps, given)
             metrics |= self._besides(pairs)
         if "sft" in self.options.loss:
             terms["sft"] = sft(batch, logps)
@@ -127,15 +127,34 @@ class DpoLoss(Loss):
         """What the metrics warn of; see `anima_dpo.watching`."""
         if not self.uses_reference:
             return []
-        options = self.options
-        in_nats = options.f_divergence == "reverse_kl" and not options.length_normalised
-        rpo_alpha = "" if options.rpo_alpha else "add --dpo.rpo-alpha 1, "
+        options, facts = self.options, self._comparing()
+        of_answers = not options.length_normalised and not self._of_tokens()
+        in_nats = options.f_divergence == "reverse_kl" and of_answers
+        likely = options.rpo_alpha is not None or "sft" in options.loss
+        rpo_alpha = "" if likely else "add --dpo.rpo-alpha 1, "
         watched = Watched(
             nat=options.beta if in_nats else 0.0,
+            logit="margin" if any(fact.logistic for fact in facts) else None,
+            lowers=any(fact.lowers for fact in facts),
             against_fall=f"{rpo_alpha}raise --dpo.beta, or lower --learning-rate",
             against_margin="lower --learning-rate, raise --dpo.beta, or train for fewer steps",
         )
         return pair_warnings(history, watched)
+
+    def _comparing(self) -> list[LossFacts]:
+        """What there is to know of the losses that compare two answers."""
+        return [fact for name in self.options.loss if (fact := FACTS[name]).compares]
+
+    def _of_tokens(self) -> bool:
+        """Whether every loss that compares answers does so by means over their tokens."""
+        return all(fact.per_token for fact in self._comparing())
+
+    def _rewarded(self, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rewards that are reported, ``[E]`` each: of what the losses look at."""
+        beta = self.options.beta
+        if self._of_tokens():
+            return beta * pairs.chosen_mean, beta * pairs.rejected_mean
+        return beta * pairs.chosen, beta * pairs.rejected
 
     def _knobs(self) -> Knobs:
         options = self.options

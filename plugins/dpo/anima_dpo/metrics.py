@@ -65,6 +65,22 @@ def moved(logps: torch.Tensor, reference: torch.Tensor) -> Means:
     return {"kl": ((change**2).sum() / 2, float(len(change)))}
 
 
+def drift(batch: Batch, logps: torch.Tensor, reference: torch.Tensor) -> Means:
+    """How much likelier the chosen answers' tokens are than under the reference.
+
+    The mean over those tokens of ``log pi - log pi_ref``, in nats a token: less its value is the
+    logarithm of by how much their perplexity has grown, so that at -ln 2 it has doubled.
+
+    Args:
+        batch: preference pairs.
+        logps: log-probs of the targets, ``[S]``; no gradient is kept.
+        reference: the same under the reference.
+    """
+    chosen = batch.target_role == int(Role.CHOSEN)
+    change = (logps.detach() - reference.to(logps.dtype))[chosen]
+    return {"log_ratio_chosen": (change.sum(), float(len(change)))}
+
+
 def means(values: dict[str, torch.Tensor]) -> Means:
     """The mean of each tensor's entries, as a metric."""
     return {name: (value.sum(), float(len(value))) for name, value in values.items()}

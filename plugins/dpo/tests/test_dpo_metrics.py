@@ -8,6 +8,7 @@ from anima_dpo.loss import DpoLoss
 from anima_dpo.metrics import TIE, moved, reward_means
 from anima_dpo.options import DpoOptions
 
+from anima_core import Role
 from anima_core.testing import batch_of, random_examples
 
 
@@ -39,6 +40,43 @@ def test_kl_is_of_the_log_probs_whatever_the_loss_makes_of_them():
         total, count = DpoLoss(DpoOptions(**options))(batch, logps, reference).metrics["kl"]
         assert float(total) / count == pytest.approx(wanted, rel=1e-5)
     assert "kl" not in DpoLoss(DpoOptions(loss="sft"))(batch, logps).metrics
+
+
+def reported(options, seed=2):
+    """The metrics of four pairs, and what each token of either kind of answer gained, by pair."""
+    batch = batch_of(random_examples("preference", 4, seed=seed, vocab=11))
+    generator = torch.Generator().manual_seed(seed)
+    logps, reference = (-3 * torch.rand(len(batch.targets), generator=generator) for _ in "ab")
+    found = DpoLoss(DpoOptions(**options))(batch, logps, reference).metrics
+    gained = [
+        [
+            (logps - reference)[(batch.target_role == int(role)) & (batch.target_example == index)]
+            for index in range(4)
+        ]
+        for role in (Role.CHOSEN, Role.REJECTED)
+    ]
+    return {name: float(total) / float(count) for name, (total, count) in found.items()}, gained
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": 3.0, "ld_alpha": 0.2}, {"loss": "ipo"}], ids=str)
+def test_the_log_ratio_of_chosen_answers_says_what_became_of_their_perplexity(options):
+    found, (chosen, _) = reported(options)
+    tokens = torch.cat(chosen)
+    assert found["log_ratio_chosen"] == pytest.approx(float(tokens.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "of_tokens"), [("ipo", True), ("ipo,sft", True), ("ipo,sigmoid", False)]
+)
+def test_rewards_are_of_what_the_losses_compare(loss, of_tokens):
+    found, answers = reported({"loss": loss, "beta": 0.2})
+    sums = [[0.2 * float(a.sum()) for a in answer] for answer in answers]
+    means = [[0.2 * float(a.mean()) for a in answer] for answer in answers]
+    chosen, rejected = means if of_tokens else sums
+    assert found["rewards_chosen"] == pytest.approx(sum(chosen) / 4, rel=1e-5)
+    assert found["margin"] == pytest.approx((sum(chosen) - sum(rejected)) / 4, rel=1e-4)
+    wins = sum(w > r for w, r in zip(chosen, rejected, strict=True)) / 4
+    assert found["accuracy"] == wins
 
 
 def test_rounding_does_not_decide_a_pair():

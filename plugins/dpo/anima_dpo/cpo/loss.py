@@ -10,6 +10,7 @@ import torch
 from anima_core import Problem
 from anima_dpo.checks import length_biased
 from anima_dpo.cpo.strategy import CpoOptions
+from anima_dpo.facts import FACTS
 from anima_dpo.losses import BY_PAIR
 from anima_dpo.pairs import Knobs, Pairs
 from anima_dpo.unreferenced import UnreferencedLoss
@@ -36,7 +37,11 @@ class CpoLoss(UnreferencedLoss):
 
     def __init__(self, options: CpoOptions | None = None) -> None:
         self.options = options or CpoOptions()
-        watched = Watched(sums=self.options.loss != "ipo")
+        watched = Watched(
+            logit="margin" if FACTS[self.options.loss].logistic else None,
+            sums=not FACTS[self.options.loss].per_token,
+            against_fall="raise --cpo.nll-weight, or lower --learning-rate",
+        )
         super().__init__("cpo", 1.0, self.options.nll_weight, watched)
 
     def data_problems(self, data: DataSummary) -> Sequence[Problem]:

@@ -23,8 +23,7 @@ def ipo(pairs: Pairs, knobs: Knobs) -> torch.Tensor:
 def sppo_hard(pairs: Pairs, knobs: Knobs) -> torch.Tensor:
     """Self-Play Preference Optimisation with hard labels (Wu et al. 2024, arXiv:2405.00675).
 
-    Equation 4.7 with the probability of winning 1 for w and 0 for l, divided by its eta squared;
-    ``eta = 1 / beta``::
+    Equation 4.7 with the probability of winning 1 for w and 0 for l, and ``eta = 1 / beta``::
 
         (s(w) - 1 / (2 beta))^2 + (s(l) + 1 / (2 beta))^2
 

@@ -28,7 +28,12 @@ class OrpoLoss(UnreferencedLoss):
 
     def __init__(self, options: OrpoOptions | None = None) -> None:
         self.options = options or OrpoOptions()
-        super().__init__("orpo", self.options.beta, 1.0, Watched())
+        watched = Watched(
+            logit="log_odds_ratio",
+            against_fall="lower --orpo.beta, so that the likelihood of the chosen answers counts "
+            "for more, or lower --learning-rate",
+        )
+        super().__init__("orpo", self.options.beta, 1.0, watched)
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """``-log sigmoid`` of the log odds ratio, ``[E]``."""

@@ -29,7 +29,12 @@ class SimpoLoss(UnreferencedLoss):
     def __init__(self, options: SimpoOptions | None = None) -> None:
         self.options = options or SimpoOptions()
         self._gamma = self.options.beta * self.options.gamma_beta_ratio
-        super().__init__("simpo", 1.0, self.options.nll_weight, Watched(gamma=self._gamma))
+        watched = Watched(
+            logit="margin" if self.options.loss == "sigmoid" else None,
+            gamma=self._gamma,
+            against_fall="raise --simpo.nll-weight, or lower --learning-rate",
+        )
+        super().__init__("simpo", 1.0, self.options.nll_weight, watched)
 
     def compare(self, pairs: Pairs) -> torch.Tensor:
         """Each pair's loss, ``[E]``."""
