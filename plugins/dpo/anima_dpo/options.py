@@ -86,8 +86,8 @@ class DpoOptions(Options):
     f_divergence: Divergence = Field(
         default="reverse_kl",
         description="What keeps the model near its reference (f-DPO, Wang et al. 2023). All but "
-        "reverse_kl want losses that compare the two answers: sigmoid, hinge, ipo, robust, "
-        "exo_pair or discopop.",
+        "reverse_kl want losses that compare the two answers and divide neither by its length: "
+        "sigmoid, hinge, robust, exo_pair or discopop.",
     )
     f_alpha: float = Field(
         default=0.5,
