@@ -12,7 +12,7 @@ from anima_dpo.checks import biased
 from anima_dpo.facts import FACTS, LossFacts
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
-from anima_dpo.metrics import Means, drift, logp_means, moved, reward_means
+from anima_dpo.metrics import Means, drift, logp_means, moved, reward_means, rounding
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Knobs, Pairs, pairs_of
 from anima_dpo.running import RunningMean
@@ -106,7 +106,7 @@ class DpoLoss(Loss):
             given = _checked(logps, reference)
             pairs = pairs_of(batch, logps, given, counts, self.options)
             terms |= self._compare(pairs, self._pair_weights(batch, logps, counts))
-            metrics |= reward_means(*self._rewarded(pairs))
+            metrics |= reward_means(*self._rewarded(pairs), self._rounding(counts))
             metrics |= moved(logps, given) | drift(batch, logps, given)
             metrics |= self._besides(pairs)
         if "sft" in self.options.loss:
@@ -155,6 +155,11 @@ class DpoLoss(Loss):
         if self._of_tokens():
             return beta * pairs.chosen_mean, beta * pairs.rejected_mean
         return beta * pairs.chosen, beta * pairs.rejected
+
+    def _rounding(self, counts: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """The margins of those rewards that rounding makes, ``[E]``."""
+        per_token = self.options.length_normalised or self._of_tokens()
+        return rounding(self.options.beta, counts, per_token=per_token)
 
     def _knobs(self) -> Knobs:
         options = self.options

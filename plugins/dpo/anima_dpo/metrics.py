@@ -9,7 +9,11 @@ from anima_core import Batch, Role
 Means = dict[str, tuple[float | torch.Tensor, float | torch.Tensor]]
 
 TIE = 1e-5
-"""A margin, in units of reward, up to which two answers count as equally good.
+"""A margin, in units of reward, up to which two answers count as equally good, where a reward is
+no difference to a reference."""
+
+NOISE = 1e-5
+"""By so many nats two computations of a token's log-prob may differ.
 
 Where the model has not moved, log-probs that were computed in float32, in another micro-batch than
 the reference's, differ by rounding, and every margin with them: accuracy would be a coin's. In 16
@@ -18,19 +22,46 @@ unless the loss sees a whole step.
 """
 
 
-def reward_means(chosen: torch.Tensor, rejected: torch.Tensor) -> Means:
+def rounding(
+    beta: float, counts: tuple[torch.Tensor, torch.Tensor], *, per_token: bool
+) -> torch.Tensor:
+    """Margins up to which two answers count as equally good: those that rounding makes.
+
+    Each token's log-prob is rounded by itself, so that with the numbers of tokens |w| and |l|, a
+    margin may be off by::
+
+        beta * noise * sqrt(|w| + |l|)              of sums over tokens
+        beta * noise * sqrt(1 / |w| + 1 / |l|)      of means
+
+    Args:
+        beta: the reward of a nat.
+        counts: the answers' lengths, ``[E]`` each.
+        per_token: whether rewards are means.
+
+    Returns:
+        ``[E]``.
+    """
+    chosen, rejected = (count.double() for count in counts)
+    spread = 1 / chosen + 1 / rejected if per_token else chosen + rejected
+    return beta * NOISE * spread.sqrt()
+
+
+def reward_means(
+    chosen: torch.Tensor, rejected: torch.Tensor, tie: float | torch.Tensor = TIE
+) -> Means:
     """The rewards of both answers, their margin, and how often it is above 0.
 
     Args:
         chosen: the chosen answers' rewards, ``[E]``; no gradient is kept.
         rejected: the rejected answers'.
+        tie: the largest margin of answers that are equally good, one or ``[E]``.
 
     Returns:
-        Means over pairs; in the accuracy a tie (see `TIE`) counts half.
+        Means over pairs; in the accuracy a tie counts half.
     """
     chosen, rejected = chosen.detach(), rejected.detach()
     margin = chosen - rejected
-    sides = torch.where(margin.abs() <= TIE, torch.zeros_like(margin), margin.sign())
+    sides = torch.where(margin.abs() <= tie, torch.zeros_like(margin), margin.sign())
     accuracy = (sides + 1) / 2
     values = {"rewards_chosen": chosen, "rewards_rejected": rejected, "margin": margin}
     return means(values | {"accuracy": accuracy})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from anima_dpo.loss import DpoLoss
+from anima_dpo.loss import DpoLoss, make_loss
 from anima_dpo.metrics import TIE, moved, reward_means
 from anima_dpo.options import DpoOptions
 
-from anima_core import Role
+from anima_core import EncodedExample, Role, TokenSegment
 from anima_core.testing import batch_of, random_examples
 
 
@@ -83,3 +83,37 @@ def test_rounding_does_not_decide_a_pair():
     chosen = torch.tensor([TIE, -TIE, 3 * TIE, -3 * TIE, 0.0], dtype=torch.float64)
     total, count = reward_means(chosen, torch.zeros(5, dtype=torch.float64))["accuracy"]
     assert (float(total), count) == (0.5 + 0.5 + 1 + 0 + 0.5, 5)
+
+
+@pytest.mark.parametrize("tokens", [(1, 1), (1, 3), (500, 400)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beta": 0.01},
+        {"beta": 0.5},
+        {"beta": 10.0},
+        {"beta": 10.0, "length_normalised": True},
+        {"beta": 0.5, "loss": "ipo"},
+        {"beta": 10.0, "f_divergence": "js_divergence"},
+    ],
+    ids=str,
+)
+def test_a_model_that_has_not_moved_is_right_half_of_the_time(options, tokens):
+    """Whatever a nat is worth, and however many tokens are rounded; a real margin still counts."""
+    segments = [
+        TokenSegment((1, 2), (False, False), Role.PROMPT),
+        *(
+            TokenSegment((3,) * count, (True,) * count, role, 0)
+            for count, role in zip(tokens, (Role.CHOSEN, Role.REJECTED), strict=True)
+        ),
+    ]
+    batch = batch_of([EncodedExample(tuple(segments))] * 20)
+    generator = torch.Generator().manual_seed(1)
+    reference = -3 * torch.rand(len(batch.targets), generator=generator)
+    noise = 3e-6 * torch.randn(len(batch.targets), generator=generator)
+    loss = make_loss(DpoOptions(**options))
+    total, count = loss(batch, reference + noise, reference).metrics["accuracy"]
+    assert float(total) / float(count) == 0.5
+    better = 1e-3 * (batch.target_role == int(Role.CHOSEN)) * (batch.target_example % 4 > 0)
+    total, count = loss(batch, reference + noise + better, reference).metrics["accuracy"]
+    assert float(total) / float(count) == 0.5 + 0.75 / 2
