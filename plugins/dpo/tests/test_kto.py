@@ -197,13 +197,30 @@ def test_senseless_options_are_refused(bad):
         KtoOptions(**bad)
 
 
-def test_a_step_of_one_example_is_warned_of():
+def test_steps_of_few_examples_are_warned_of():
     def levels(size, **options):
         found = Kto(KtoOptions(**options)).validate(run_context(batch_size=size))
         return [problem.level for problem in found]
 
-    assert levels(1) == ["warning"]
-    assert levels(2) == levels(1, loss="apo_zero_unpaired") == []
+    assert levels(1) == levels(7) == ["warning"]
+    assert levels(8) == levels(1, loss="apo_zero_unpaired") == []
+    (problem,) = Kto(KtoOptions()).validate(run_context(batch_size=1))
+    assert "one example is a poor estimate" in problem.what
+
+
+def test_a_last_step_of_few_examples_is_warned_of_with_a_size_that_leaves_none():
+    def found(good, bad, name="kto", **run):
+        loss = Kto(KtoOptions(loss=name)).loss(run_context(**run))
+        return list(loss.data_problems(answers(good, bad)))
+
+    (problem,) = found(50, 50, batch_size=32)
+    assert problem.level == "warning"
+    assert "holds 4 examples of 32" in problem.what
+    advised = int(problem.fix.split()[2].rstrip(","))
+    assert not found(50, 50, batch_size=advised)
+    assert not found(50, 50, batch_size=32, steps=3), "it does not get there"
+    assert not found(50, 50, batch_size=32, name="apo_zero_unpaired")
+    assert not KtoLoss().data_problems(answers(50, 50)), "nobody said what a step is"
 
 
 def answers(good, bad, each=(1.0, 1.0)):

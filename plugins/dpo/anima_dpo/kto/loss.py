@@ -9,8 +9,9 @@ import torch
 
 from anima_core import AnimaError, Batch, DataError, Loss, LossOutput, Problem, Role
 from anima_dpo.kto.balance import balance_problems
-from anima_dpo.kto.strategy import KtoOptions
+from anima_dpo.kto.strategy import LEAST_STEP, KtoOptions
 from anima_dpo.metrics import Means
+from anima_dpo.rest import Steps, small_rest
 
 if TYPE_CHECKING:
     from anima_core import DataSummary
@@ -26,14 +27,21 @@ class KtoLoss(Loss):
         lambda_U * (1 - sigmoid(beta * (z0 - s(y))))    of a bad one
 
     z0 estimates how far the model is from its reference, ``KL(pi(y'|x) || pi_ref(y'|x))``: the
-    mean of s over answers that belong to other prompts, at least 0, and without a gradient (§4.1).
-    Here it is taken over a whole optimizer step.
+    mean of s over answers y' that belong to other prompts, at least 0, and without a gradient
+    (§4.1). Here it is taken over a whole optimizer step.
+
+    Which y' goes with which x is fixed by the data's order. The authors' code (HALOs), and TRL
+    after it, rotate the answers within each batch instead, so that the y' of a batch are its y in
+    another order (huggingface/trl#1402); here the y' of a step are other answers than its y. What
+    it buys: the reference's log-probs of y' are cached with the others, and z0 is of the same pairs
+    (x, y') whatever the size of a step, and in every epoch.
 
     ``apo_zero_unpaired`` (D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7, by single answers)
     has 0 in the place of z0.
 
     Args:
         options: how it is set; the defaults when None.
+        steps: how the run goes through its data, to warn of; nothing is said of it when None.
     """
 
     data = "unpaired"
@@ -42,16 +50,21 @@ class KtoLoss(Loss):
     scope: Literal["example", "step"] = "step"
     headline: tuple[str, ...] = ("margin", "kl")
 
-    def __init__(self, options: KtoOptions | None = None) -> None:
+    def __init__(self, options: KtoOptions | None = None, steps: Steps | None = None) -> None:
         self.options = options or KtoOptions()
+        self._steps = steps
         self.reference_model: str | None = self.options.reference
         self.mismatched = self.options.loss == "kto"
         self.scope = "step" if self.mismatched else "example"
         self.headline = ("margin", "kl") if self.mismatched else ()
 
     def data_problems(self, data: DataSummary) -> Sequence[Problem]:
-        """Answers of one kind only, or many more of one kind than of the other."""
-        return list(balance_problems(self.options, data))
+        """Answers of one kind only, or many more of one kind than of the other; a small rest."""
+        found = list(balance_problems(self.options, data))
+        if self.mismatched and self._steps and self._steps.size >= LEAST_STEP:
+            why = "how far the model has moved is estimated anew in each step"
+            found += small_rest(data.examples, self._steps, why, LEAST_STEP)
+        return found
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """The sum of the examples' weights.

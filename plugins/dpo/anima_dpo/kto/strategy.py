@@ -8,11 +8,16 @@ from pydantic import Field
 
 from anima_core import Options, Problem, hookimpl
 from anima_dpo.naming import REFERENCE, ModelName
+from anima_dpo.rest import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anima_core import Loss, RunContext
+
+
+LEAST_STEP = 8
+"""Fewer examples than these are a poor estimate of how far the model has moved."""
 
 
 class KtoOptions(Options):
@@ -30,7 +35,7 @@ class KtoOptions(Options):
         allow_inf_nan=False,
         description="How strongly the model is held to its reference: the beta of the implicit "
         "reward beta * log(pi / pi_ref) (Ethayarajh et al. 2024, eq. 8). Smaller lets it drift "
-        "further; 0.01 to 0.5 is usual.",
+        "further; 0.1 is what its authors' code has.",
     )
     reference: ModelName | None = Field(default=None, min_length=1, description=REFERENCE)
     desirable_weight: float = Field(
@@ -60,8 +65,8 @@ class Kto:
     conflicts: tuple[str, ...] = ()
     Options = KtoOptions
 
-    # TRL's documentation advises 5e-7 to 5e-6, and no more than 1e-6 at a beta of 0.1: this is the
-    # careful end.
+    # One of the paper's authors advises 5e-7 to 5e-6 (huggingface/trl#2070): this is the careful
+    # end. TRL's own default was the same and is 1e-6 now (#2153).
     learning_rate = 5e-7
 
     def __init__(self, options: KtoOptions) -> None:
@@ -70,22 +75,23 @@ class Kto:
     @hookimpl
     def validate(self, run: RunContext) -> Sequence[Problem]:
         """Warn of steps that are too small for an estimate."""
-        if self.options.loss != "kto" or run.config.batch_size > 1:
+        size = run.config.batch_size
+        if self.options.loss != "kto" or size >= LEAST_STEP:
             return []
         return [
             Problem(
                 "--batch-size",
-                "how far the model has moved is estimated anew in each step, and one example is "
-                "a poor estimate",
-                "Raise it (16 to 128 is what TRL's documentation advises), or use --kto.loss "
+                "how far the model has moved is estimated anew in each step, and "
+                f"{'one example is' if size == 1 else f'{size} examples are'} a poor estimate",
+                f"Raise it ({LEAST_STEP} to 128 is what KTO's authors advise), or use --kto.loss "
                 "apo_zero_unpaired.",
                 level="warning",
             )
         ]
 
     @hookimpl
-    def loss(self, run: RunContext) -> Loss:  # noqa: ARG002
+    def loss(self, run: RunContext) -> Loss:
         """The loss with these options."""
         from anima_dpo.kto.loss import KtoLoss
 
-        return KtoLoss(self.options)
+        return KtoLoss(self.options, Steps.of(run))
