@@ -56,9 +56,18 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "steps", f"{plan.steps:,} ({plan.steps_per_epoch:,} a pass over the data)"
     yield "learning rate", f"{plan.learning_rate:g} ({plan.learning_rate_reason})"
     if plan.memory:
-        parts = sorted(plan.memory.items(), key=lambda part: -part[1])
-        each = ", ".join(f"{name} {size(count)}" for name, count in parts)
-        yield "memory", f"about {size(sum(plan.memory.values()))}: {each}"
+        yield "memory", _memory(plan)
+
+
+def _memory(plan: Plan) -> str:
+    """What the run needs, and of what that is made."""
+    parts = sorted(plan.memory.items(), key=lambda part: -part[1])
+    each = ", ".join(f"{name} {size(count)}" for name, count in parts)
+    training = sum(plan.memory.values())
+    if plan.reference_memory <= training:
+        return f"about {size(training)}: {each}"
+    before = f"about {size(plan.peak_memory)}: the reference model, before training"
+    return f"{before}; then {size(training)}: {each}"
 
 
 def _described(data: DataSummary) -> str:

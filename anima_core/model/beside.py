@@ -105,8 +105,7 @@ def frozen_bytes(run: RunContext, source: str) -> int:
 
     For an `estimate_memory` hook. Raises `UsageError` when there is no such model.
     """
-    from anima_core.runs.memory import estimate_memory
+    from anima_core.runs.memory import frozen_weights
 
     _, selection, beside = frozen_source(run, source)
-    parts = estimate_memory(beside, selection)
-    return sum(parts.get(name, 0) for name in ("weights", "adapter"))
+    return frozen_weights(beside, selection)

@@ -39,6 +39,44 @@ def estimate_memory(
     return estimate
 
 
+def frozen_weights(beside: RunContext, selection: Selection) -> int:
+    """Bytes of a model that is only asked, its adapter counted in.
+
+    Args:
+        beside: its own context.
+        selection: the strategies that load it.
+    """
+    parts = estimate_memory(beside, selection)
+    return sum(parts.get(name, 0) for name in ("weights", "adapter"))
+
+
+def reference_bytes(run: RunContext, selection: Selection, loss: Loss | None) -> int:
+    """Bytes of the model that a loss names as its reference, as it is asked before training.
+
+    It is freed before the model to train is loaded, so a run's peak is the larger of the two, and
+    not their sum. 0 where the reference is the policy, or cannot be had (see `reference_problems`).
+
+    Args:
+        run: the run.
+        selection: its strategies.
+        loss: its loss.
+    """
+    from anima_core.errors import AnimaError
+    from anima_core.model.frozen import frozen_source
+    from anima_core.training.reference_pass import forward_bytes, tokens_in_flight
+
+    source = getattr(loss, "reference_model", None)
+    if loss is None or not isinstance(source, str) or not loss.uses_reference:
+        return 0
+    try:
+        _, theirs, beside = frozen_source(run, source)
+        held, shape = frozen_weights(beside, theirs), memory_shape(beside)
+    except AnimaError:
+        return 0
+    tokens = tokens_in_flight(run, selection, beside, held)
+    return held + forward_bytes(run, replace(shape, micro_tokens=tokens))
+
+
 def memory_shape(run: RunContext) -> MemoryShape:
     """The model's sizes, from a model without storage."""
     import torch

@@ -217,7 +217,9 @@ class Plan:
         device, dtype, dtype_reason: what is computed where, and why in that dtype.
         steps, steps_per_epoch: optimizer steps.
         learning_rate, learning_rate_reason: the peak, and where it comes from.
-        memory: estimated bytes by component.
+        memory: estimated bytes by component, in training.
+        reference_memory: estimated bytes of another model that is the reference, as it is asked
+            before training and freed; 0 where there is none.
         problems: everything found; a run with a problem of level ``error`` does not start.
         headline: the metrics that a person looks at first, as the loss says; empty for all.
     """
@@ -236,6 +238,12 @@ class Plan:
     memory: Mapping[str, int]
     problems: tuple[Problem, ...]
     headline: tuple[str, ...] = ()
+    reference_memory: int = 0
+
+    @property
+    def peak_memory(self) -> int:
+        """Estimated bytes that the run needs: those of its training, or of its reference before."""
+        return max(sum(self.memory.values()), self.reference_memory)
 
     @property
     def errors(self) -> tuple[Problem, ...]:

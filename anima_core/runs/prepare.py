@@ -25,7 +25,7 @@ from anima_core.runs.capabilities import (
 from anima_core.runs.chosen import chosen
 from anima_core.runs.folder import check_not_used, check_output
 from anima_core.runs.loading import DataLoader, Loaded, attempt
-from anima_core.runs.memory import estimate_memory
+from anima_core.runs.memory import estimate_memory, reference_bytes
 from anima_core.runs.plan import DataSummary, Plan, SlotLine
 from anima_core.runs.prepared import Prepared
 from anima_core.runs.prompts import sample_prompts
@@ -230,6 +230,7 @@ class _Preparation:
         per_epoch = steps_per_epoch(data.examples, config.batch_size) if data else 0
         steps = config.steps or max(1, round(per_epoch * config.epochs))
         memory = self._try(lambda: estimate_memory(run, self.selection, loss))
+        reference = self._try(lambda: reference_bytes(run, self.selection, loss))
         return Plan(
             model=f"{self.source.given} ({run.model_config.model_type}, "
             f"{self.source.base if self.source.run else self.source.kind})",
@@ -246,6 +247,7 @@ class _Preparation:
             memory=memory or {},
             problems=tuple(self.problems),
             headline=self.headline,
+            reference_memory=reference or 0,
         )
 
     def _slot_lines(self) -> list[SlotLine]:

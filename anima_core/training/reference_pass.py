@@ -1,8 +1,7 @@
 """A pass without a gradient: how many tokens are in flight, and what is done when they do not fit.
 
 It needs far less memory than a training step, which keeps the activations of every layer for the
-backward pass, and so it takes larger micro-batches in the same memory: in float32, where the cut
-changes a log-prob by its rounding alone.
+backward pass, and so it takes larger micro-batches in the same memory.
 """
 
 from __future__ import annotations
@@ -34,32 +33,29 @@ as many a second 512 at a time as 2,048 or 4,096, in float32 and in 4 bits."""
 MOST_ELSEWHERE = 4_096
 
 
-def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | None = None) -> int:
+def tokens_in_flight(
+    run: RunContext, selection: Selection, other: RunContext | None = None, held: int = 0
+) -> int:
     """Tokens of the pass's micro-batches, so many that it needs no more memory than training does.
 
-    In float32 they are the most whose pass needs no more than a training step of the run, by the
-    plan's estimate: the peak of a run is that of its training, reference or no reference. They are
-    the same wherever the same run is started.
-
-    In 16 bits they are the run's own, so that held-out data is cut as evaluation cuts it, and the
-    model says of it before the first step what its reference says. That does not hold of a loss
-    that sees a whole step: evaluation cuts each step by itself, the pass all examples at once.
+    They are the most whose pass needs no more than a training step of the run, by the plan's
+    estimate: the peak of a run is that of its training, reference or no reference. They are the
+    same wherever the same run is started.
 
     Args:
         run: the run.
         selection: its strategies.
         other: the model that the pass is of, where it is another one; its log-probs come from
             `FrozenModel`, which bounds the logits by itself.
+        held: bytes of that model's weights.
 
     Returns:
-        Tokens: the run's ``micro_tokens``, or, in float32, some times as many.
+        Tokens: the run's ``micro_tokens``, or some times as many.
     """
     from anima_core.runs.memory import activation_bytes, memory_shape
 
     shape = memory_shape(run)
     micro_tokens = run.config.micro_tokens
-    if not any_cut(run):
-        return micro_tokens
     room = activation_bytes(run, shape) + _strategies_bytes(run, selection, shape)
     passing = shape if other is None else memory_shape(other)
     most = MOST.get(run.device.split(":")[0], MOST_ELSEWHERE)
@@ -68,10 +64,25 @@ def tokens_in_flight(run: RunContext, selection: Selection, other: RunContext | 
         if tokens > most:
             continue
         larger = replace(shape, micro_tokens=tokens)
-        kept = 0 if other is not None else _strategies_bytes(run, selection, larger)
-        if _forward_bytes(run, replace(passing, micro_tokens=tokens)) + kept <= room:
+        kept = held if other is not None else _strategies_bytes(run, selection, larger)
+        if forward_bytes(run, replace(passing, micro_tokens=tokens)) + kept <= room:
             return tokens
     return micro_tokens
+
+
+def tokens_of_held_out(run: RunContext, tokens: int) -> int:
+    """The same for held-out data.
+
+    In 16 bits they are the run's own, as evaluation cuts it: then the model says of it before the
+    first step what its reference says. That holds of losses that see an example at a time;
+    where a loss sees a whole step, evaluation cuts each step by itself, the pass all examples at
+    once, and rounding makes the two differ.
+
+    Args:
+        run: the run.
+        tokens: those of the data that is trained on.
+    """
+    return tokens if any_cut(run) else run.config.micro_tokens
 
 
 def any_cut(run: RunContext) -> bool:
@@ -86,7 +97,7 @@ def _strategies_bytes(run: RunContext, selection: Selection, shape: MemoryShape)
     return sum(sum(part.values()) for _, part in parts)
 
 
-def _forward_bytes(run: RunContext, shape: MemoryShape) -> int:
+def forward_bytes(run: RunContext, shape: MemoryShape) -> int:
     """One block's activations and the input of the next: nothing else outlives a layer."""
     item = 4 if run.dtype == "float32" else 2
     return shape.micro_tokens * (13 * shape.hidden + 5 * shape.intermediate) * item

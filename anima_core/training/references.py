@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from anima_core.runs.memory import frozen_weights
 from anima_core.training.build import adapter_folder
 from anima_core.training.reference import STAGE, Asked, LogpsOf, Reference, reference_for
 from anima_core.training.reference_facts import data_facts, model_facts
-from anima_core.training.reference_pass import any_cut, tokens_in_flight
+from anima_core.training.reference_pass import any_cut, tokens_in_flight, tokens_of_held_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +68,8 @@ class References:
             def loaded() -> LogpsOf:
                 return stack.enter_context(other.loaded(self._reporter)).logps
 
-            tokens = tokens_in_flight(run, selection, other.beside)
+            held = frozen_weights(other.beside, other.selection)
+            tokens = tokens_in_flight(run, selection, other.beside, held)
             self._ask(loaded, other.facts(), tokens)
 
     def by_the_policy(self, module: Any, adapter: Adapter, base: Path) -> None:
@@ -97,7 +99,11 @@ class References:
         held_out = range(len(prepared.eval_examples))
 
         def ask(
-            examples: Sequence[Any], rows: Sequence[int], data: Any, name: str = STAGE
+            examples: Sequence[Any],
+            rows: Sequence[int],
+            data: Any,
+            tokens: int,
+            name: str = STAGE,
         ) -> Reference | None:
             if not examples or data is None:
                 return None
@@ -119,5 +125,6 @@ class References:
             return found
 
         name = f"{STAGE} of held-out data"
-        self.held_out = ask(prepared.eval_examples, held_out, plan.eval_data, name)
-        self.training = ask(prepared.examples, self._seen, plan.data)
+        as_evaluated = tokens_of_held_out(run, tokens)
+        self.held_out = ask(prepared.eval_examples, held_out, plan.eval_data, as_evaluated, name)
+        self.training = ask(prepared.examples, self._seen, plan.data, tokens)

@@ -88,6 +88,19 @@ def test_a_plan_says_everything_it_knows(plan):
         assert words in text
 
 
+def test_a_reference_model_that_takes_more_than_training_is_the_peak(plan):
+    def memory(reference: int) -> str:
+        larger = replace(plan, reference_memory=reference)
+        text = shown(lambda console: print_plan(console, larger))
+        return next(line for line in text.splitlines() if line.startswith("memory"))
+
+    own = "logits 1.0 GiB, weights 3.0 MiB"
+    assert memory(2**30).strip() == f"memory about 1.0 GiB: {own}"
+    assert memory(3 * 2**30).strip() == (
+        f"memory about 3.0 GiB: the reference model, before training; then 1.0 GiB: {own}"
+    )
+
+
 RECORD = {
     "step": 2,
     "loss": 1.25,

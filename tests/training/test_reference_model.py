@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 import anima_core
 from anima_core.errors import AnimaError, UsageError
+from anima_core.runs.plan import Plan
 from anima_core.runs.prepare import prepare
 from anima_core.runs.reporter import SilentReporter
 from anima_core.runs.request import RunRequest
@@ -220,6 +221,31 @@ def test_what_is_named_is_kept_whole(
     assert manifest["reference"]["base"] == str(other.resolve())
     assert len(manifest["reference"]["sha256"]) == 64
     assert "reference: " in json.dumps(manifest["plan"])
+
+
+def test_the_plan_counts_it_where_it_is_larger_than_all_of_training(
+    tiny_dir: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    """As a plain reference is beside a policy in 4 bits: the peak is the larger, and no sum."""
+
+    def plan(loss: dict[str, Any], dtype: str = "float32") -> Plan:
+        core = {"model": str(tiny_dir), "data": (str(pairs_file),), "micro_tokens": 8,
+                "dtype": dtype}  # fmt: skip
+        return prepare(RunRequest(core, {"qlora": {}, "dpo": loss}), reporter=SilentReporter()).plan
+
+    small, large = tiny_dir, save_tiny(tmp_path / "large", hidden_size=512)
+    weights = sum(f.stat().st_size for f in large.glob("*.safetensors"))
+    own = plan({})
+    assert own.reference_memory == 0
+    assert own.peak_memory == sum(own.memory.values())
+    beside = plan({"reference": str(large)})
+    assert beside.memory == own.memory
+    assert weights < beside.reference_memory == beside.peak_memory < 1.2 * weights
+    assert plan({"reference": str(large)}, "bfloat16").reference_memory < 0.6 * weights
+    beside_small = plan({"reference": str(small)})
+    assert 0 < beside_small.reference_memory < beside_small.peak_memory
+    assert plan({"reference": "./nowhere"}).reference_memory == 0
+    assert plan({"reference": str(large), "loss": ["sft"]}).reference_memory == 0
 
 
 def test_answers_without_pairs_are_compared_with_it_too(

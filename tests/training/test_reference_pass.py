@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +15,28 @@ import torch
 from anima_core import Batch
 from anima_core.data.collate import collate
 from anima_core.registry.selection import select
-from anima_core.runs.memory import activation_bytes, memory_shape
+from anima_core.runs.memory import activation_bytes, estimate_memory, memory_shape
 from anima_core.runs.reporter import SilentReporter
 from anima_core.testing import random_examples, run_context
 from anima_core.testing.models import tiny_config
 from anima_core.training import reference
-from anima_core.training.reference_pass import MOST, MOST_ELSEWHERE, Forward, tokens_in_flight
+from anima_core.training.reference_pass import (
+    MOST,
+    MOST_ELSEWHERE,
+    Forward,
+    forward_bytes,
+    tokens_in_flight,
+    tokens_of_held_out,
+)
 from anima_core.training.signals import stop_signals
 
 EXAMPLES = random_examples("preference", 12, seed=3, vocab=320)
 
 
-def in_flight(strategies: Sequence[str] = (), other: Any = None, **core: Any) -> int:
+def in_flight(strategies: Sequence[str] = (), other: Any = None, held: int = 0, **core: Any) -> int:
     selection = select({name: {} for name in strategies})
     run = run_context(strategies=selection.strategies, **core)
-    return tokens_in_flight(run, selection, other)
+    return tokens_in_flight(run, selection, other, held)
 
 
 def test_a_pass_has_more_in_flight_than_a_step_and_never_less() -> None:
@@ -68,12 +76,32 @@ def test_another_model_that_is_wider_has_less_in_flight() -> None:
     assert in_flight(micro_tokens=64, other=own) > in_flight(micro_tokens=64, other=wider) == 64
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_in_16_bits_it_is_cut_as_evaluation_is(dtype: str) -> None:
+def test_another_model_that_takes_more_than_a_step_leaves_room_for_no_more() -> None:
+    """As beside 4-bit weights: what the reference holds counts, and not its passes alone."""
     deep = tiny_config(num_hidden_layers=24)
-    assert in_flight(micro_tokens=64, model_config=deep, dtype=dtype) == 64
-    other = run_context(micro_tokens=64, model_config=deep, dtype=dtype)
-    assert in_flight(micro_tokens=64, model_config=deep, dtype=dtype, other=other) == 64
+    own = run_context(micro_tokens=64, model_config=deep)
+
+    def beside(held: int) -> int:
+        return in_flight(micro_tokens=64, model_config=deep, other=own, held=held)
+
+    selection = select({})
+    run = run_context(strategies=selection.strategies, model_config=deep, micro_tokens=64)
+    parts = estimate_memory(run, selection)
+    step = sum(parts.values()) - parts["optimizer"]  # its states may be paged out
+    assert beside(0) == beside(step // 4) == 512
+    assert beside(step) == beside(10 * step) == 64
+    nearly = step - forward_bytes(run, replace(memory_shape(run), micro_tokens=128))
+    assert beside(nearly) == 128
+    assert beside(nearly + 1) == 64
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_16_bits_held_out_data_is_cut_as_evaluation_is(dtype: str) -> None:
+    deep = tiny_config(num_hidden_layers=24)
+    assert in_flight(micro_tokens=64, model_config=deep, dtype=dtype) == 512
+    run = run_context(micro_tokens=64, model_config=deep, dtype=dtype)
+    assert tokens_of_held_out(run, 512) == 64
+    assert tokens_of_held_out(run_context(micro_tokens=64), 512) == 512
 
 
 class Device:
