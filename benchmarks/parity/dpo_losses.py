@@ -30,7 +30,7 @@ def cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         if "exo_pair" in loss:
             both.setdefault("label_smoothing", 1e-3)
         names = {"f_divergence": "f_divergence_type", "f_alpha": "f_alpha_divergence_coef"}
-        names |= {"weights": "loss_weights"}
+        names |= {"weights": "loss_weights", "wpo": "use_weighting"}
         config = {names.get(key, key): value for key, value in both.items()}
         found[name] = (
             {"loss": loss, **both, **(ours or {})},
@@ -49,10 +49,14 @@ def cases() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     add("sigmoid, alpha 0.2", "sigmoid", f_divergence="alpha_divergence", f_alpha=0.2)
     for loss in ("sigmoid", "ipo", "aot", "apo_down", "sppo_hard"):
         add(f"{loss}, LD alpha 0.3", loss, ld_alpha=0.3)
+    for loss in ("sigmoid", "ipo", "bco_pair", "apo_down"):
+        add(f"{loss}, WPO", loss, wpo=True)
+    add("sigmoid, WPO, LD alpha 0.3", "sigmoid", wpo=True, ld_alpha=0.3)
     normalised = {"length_normalised": True}
     add("sigmoid, length normalised", "sigmoid", "sigmoid_norm", normalised, beta=2.0)
     add("sigmoid + bco_pair + sft", "sigmoid,bco_pair,sft", weights=[0.8, 0.2, 1.0])
     add("ipo + aot + hinge", "ipo,aot,hinge", weights=[0.1, 2.0, 0.5])
+    add("sigmoid + apo_zero, WPO", "sigmoid,apo_zero", weights=[0.5, 2.0], wpo=True)
     return found
 
 

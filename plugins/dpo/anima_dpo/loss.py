@@ -12,7 +12,7 @@ from anima_dpo.checks import biased
 from anima_dpo.facts import FACTS, LossFacts
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
-from anima_dpo.metrics import Means, drift, logp_means, moved, reward_means, rounding
+from anima_dpo.metrics import Means, drift, logp_means, means, moved, reward_means, rounding
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Knobs, Pairs, pairs_of
 from anima_dpo.running import RunningMean
@@ -51,9 +51,11 @@ class DpoLoss(Loss):
     uses_reference: bool = True
     reference_model: str | None = None
     headline: tuple[str, ...] = ()
+    collision: bool = False
 
     def __init__(self, options: DpoOptions | None = None) -> None:
         self.options = options or DpoOptions()
+        self.collision = self.options.wpo
         facts = [FACTS[name] for name in self.options.loss]
         self.uses_reference = any(fact.compares for fact in facts)
         if self.uses_reference:
@@ -78,7 +80,11 @@ class DpoLoss(Loss):
         return below
 
     def __call__(
-        self, batch: Batch, logps: torch.Tensor, reference: torch.Tensor | None = None
+        self,
+        batch: Batch,
+        logps: torch.Tensor,
+        reference: torch.Tensor | None = None,
+        collision: torch.Tensor | None = None,
     ) -> LossOutput:
         """The weighted sums of the losses, and what happened to the pairs' rewards.
 
@@ -86,6 +92,7 @@ class DpoLoss(Loss):
             batch: preference pairs: each example has chosen and rejected tokens as targets.
             logps: log-probs of ``batch.targets``, ``[S]``, differentiable.
             reference: the same under the model as training started, ``[S]``.
+            collision: log collision probabilities at the targets' places, ``[S]``, for WPO.
 
         Returns:
             The totals ``dpo`` (means over pairs) and ``sft`` (a mean over tokens), and metrics
@@ -96,25 +103,25 @@ class DpoLoss(Loss):
             several losses each has its own, unweighted, as ``loss_…``.
 
         Raises:
-            AnimaError: `reference` is missing or of another shape.
+            AnimaError: `reference` is missing or of another shape, or `collision` is missing.
             DataError: an example has no supervised token in one of its answers.
         """
         counts = lengths(batch, "dpo")
         terms: dict[str, torch.Tensor] = {}
         metrics: Means = {}
+        weights, weighing = self._pair_weights(batch, logps, collision, counts)
         if self.uses_reference:
             given = _checked(logps, reference)
             pairs = pairs_of(batch, logps, given, counts, self.options)
-            terms |= self._compare(pairs, self._pair_weights(batch, logps, counts))
+            terms |= self._compare(pairs, weights)
             metrics |= reward_means(*self._rewarded(pairs), self._rounding(counts))
             metrics |= moved(logps, given) | drift(batch, logps, given)
             metrics |= self._besides(pairs)
         if "sft" in self.options.loss:
-            terms["sft"] = sft(batch, logps)
+            terms["sft"] = sft(batch, logps, weights)
         if self.options.rpo_alpha is not None:
-            nll = rpo(batch, logps, counts[0])
-            terms["rpo"] = (batch.weights.to(nll.dtype) * nll).sum()
-        metrics |= logp_means(batch, logps)
+            terms["rpo"] = (weights * rpo(batch, logps, counts[0])).sum()
+        metrics |= logp_means(batch, logps) | weighing
         if len(terms) > 1:
             metrics |= self._parts(batch, terms)
         return LossOutput(self._totals(terms), metrics)
@@ -170,10 +177,20 @@ class DpoLoss(Loss):
         return {}
 
     def _pair_weights(
-        self, batch: Batch, logps: torch.Tensor, counts: tuple[torch.Tensor, torch.Tensor]
-    ) -> torch.Tensor:
+        self,
+        batch: Batch,
+        logps: torch.Tensor,
+        collision: torch.Tensor | None,
+        counts: tuple[torch.Tensor, torch.Tensor],
+    ) -> tuple[torch.Tensor, Means]:
+        """What each pair counts in every term, ``[E]``, and what WPO has to do with it."""
         weights = batch.weights.to(logps.dtype)
-        return weights * likelihood_weights(batch, logps, *counts) if self.options.wpo else weights
+        if not self.options.wpo:
+            return weights, {}
+        if collision is None:
+            raise AnimaError("WPO needs the model's collision probabilities", where="dpo")
+        likely = likelihood_weights(batch, logps, collision, *counts)
+        return weights * likely, means({"wpo_weight": likely})
 
     def _compare(self, pairs: Pairs, weights: torch.Tensor) -> dict[str, torch.Tensor]:
         """The weighted sum over pairs of each loss that compares answers."""

@@ -80,8 +80,9 @@ class DpoOptions(Options):
     )
     wpo: bool = Field(
         default=False,
-        description="Weigh each pair by how likely the model finds both answers, per token (WPO, "
-        "Zhou et al. 2024): pairs that it could have written itself count more.",
+        description="Weigh each pair, in every loss that is added up, by how likely the model "
+        "finds both answers, per token and beside what it would say itself (WPO, Zhou et al. "
+        "2024): pairs that it could have written count about 1, others less.",
     )
     f_divergence: Divergence = Field(
         default="reverse_kl",

@@ -70,27 +70,34 @@ def _number_in_answer(batch: Batch) -> torch.Tensor:
 
 
 def likelihood_weights(
-    batch: Batch, logps: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor
+    batch: Batch,
+    logps: torch.Tensor,
+    collision: torch.Tensor,
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
 ) -> torch.Tensor:
     """How likely the model finds both answers of each pair: what WPO weighs it by.
 
     Zhou et al. 2024, "WPO: Enhancing RLHF with Weighted Preference Optimization",
-    arXiv:2406.11827, §3.2, by length-normalised probabilities and without a gradient::
+    arXiv:2406.11827, §3.2 with "sampled alignment", by length-normalised probabilities and without
+    a gradient::
 
-        weight = p(w) * p(l)        p(y) = exp(mean over tokens of log pi(y_i|x, y_<i))
+        weight = w(w) * w(l)
+        w(y)   = exp(mean over tokens of log pi(y_i|x, y_<i) - log sum over v of pi(v|x, y_<i)^2)
 
-    The paper also divides each token's probability by that of what the model would have sampled
-    there, the sum over the vocabulary of pi^2 ("sampled alignment"); that takes more than the
-    targets' log-probs, and is not done here.
+    The sum is the probability that a token which the model samples has on average, so that an
+    answer of its own weighs 1 or somewhat less, however sure it is of its words. A likelier one
+    weighs more: nothing is cut at 1, as in TRL 1.16 and unlike in the authors' code.
 
     Args:
         batch: the pairs.
         logps: log-probs of the targets, ``[S]``.
+        collision: the logarithms of those sums, ``[S]``.
         chosen, rejected: the answers' lengths, ``[E]``.
 
     Returns:
-        ``[E]``, in (0, 1].
+        ``[E]``, above 0.
     """
-    spoken = logps.detach()
+    spoken = logps.detach() - collision.to(logps.dtype)
     means = batch.per_example(spoken, Role.CHOSEN) / chosen
     return (means + batch.per_example(spoken, Role.REJECTED) / rejected).exp()

@@ -15,7 +15,7 @@ from anima_dpo.facts import FACTS, NAMES
 from anima_dpo.loss import make_loss
 from anima_dpo.options import DpoOptions
 
-from anima_core import EncodedExample, Role, TokenSegment
+from anima_core import AnimaError, EncodedExample, Role, TokenSegment
 from anima_core.testing import batch_of
 
 E = 0.1
@@ -193,11 +193,11 @@ def written_out(batch, logps, reference):
     return pairs
 
 
-def same(options, expected, seed=0):
+def same(options, expected, seed=0, collision=None):
     """Ours and the textbook's mean loss agree, and their gradients."""
     batch, logps, reference = data(seed)
     loss = make_loss(DpoOptions(**options))
-    out = loss(batch, logps, reference)
+    out = loss(batch, logps, reference, collision)
     below = loss.denominators(batch)
     assert out.totals.keys() == below.keys()
     ours = sum(total / below[name] for name, total in out.totals.items())
@@ -206,6 +206,7 @@ def same(options, expected, seed=0):
     mine, written = (torch.autograd.grad(v, logps, retain_graph=True)[0] for v in (ours, theirs))
     torch.testing.assert_close(mine, written, rtol=1e-9, atol=1e-12)
     assert mine.abs().sum() > 0
+    return out
 
 
 def plain(name):
@@ -275,19 +276,62 @@ def test_rpo_adds_the_chosen_answers_mean_likelihood():
     same({"loss": "sft", "rpo_alpha": 0.7}, lambda pairs: sft(pairs) + 0.7 * term(pairs))
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "apo_down", "bco_pair"])
+def squares():
+    """At each target's place a sum over the vocabulary of pi^2, ``[S]``."""
+    generator = torch.Generator().manual_seed(9)
+    logits = 2 * torch.randn(sum(map(sum, LENGTHS)), 30, generator=generator, dtype=torch.float64)
+    return (torch.softmax(logits, dim=1) ** 2).sum(dim=1)
+
+
+def aligned(pairs):
+    """WPO's weight of each pair: products of pi / (sum of pi^2), their geometric means."""
+    at, found = 0, []
+    for p in pairs:
+        weight = 1.0
+        for answer in (p.w, p.l):
+            beside = squares()[at : at + len(answer)]
+            odds = [math.exp(v.item()) / s.item() for v, s in zip(answer, beside, strict=True)]
+            weight *= math.prod(odds) ** (1 / len(odds))
+            at += len(answer)
+        found.append(weight)
+    return found
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "apo_down", "bco_pair", "ipo"])
 def test_wpo_weighs_a_pair_by_its_likelihood(name):
     formula = {f.__name__: f for f in BY_PAIR}[name]
 
     def weighed(pairs):
         total = sum(p.weight for p in pairs)
-        terms = []
-        for p in pairs:
-            probabilities = [torch.exp(sum(a) / len(a)).detach() for a in (p.w, p.l)]
-            terms.append(p.weight * math.prod(probabilities) * formula(p))
-        return sum(terms) / total
+        parts = zip(aligned(pairs), pairs, strict=True)
+        return sum(weight * p.weight * formula(p) for weight, p in parts) / total
 
-    same(plain(name) | {"wpo": True}, weighed)
+    out = same(plain(name) | {"wpo": True}, weighed, collision=squares().log())
+    likely = aligned(written_out(*data()))
+    assert max(likely) > 1, "nothing is cut at 1"
+    mean = [float(part) for part in out.metrics["wpo_weight"]]
+    assert mean == pytest.approx([sum(likely), len(likely)], rel=1e-12)
+
+
+def test_wpo_weighs_every_loss_that_is_added_up():
+    def expected(pairs):
+        weights = [w * p.weight for w, p in zip(aligned(pairs), pairs, strict=True)]
+        total, tokens = sum(p.weight for p in pairs), sum(p.weight * len(p.w) for p in pairs)
+        found = 0
+        for weight, p in zip(weights, pairs, strict=True):
+            found += weight * (sigmoid(p) - 0.7 * sum(p.w) / len(p.w)) / total
+            found -= weight * 2 * sum(p.w) / tokens
+        return found
+
+    options = {"loss": "sigmoid,sft", "weights": "1,2", "beta": BETA, "label_smoothing": E}
+    same(options | {"rpo_alpha": 0.7, "wpo": True}, expected, collision=squares().log())
+
+
+def test_wpo_asks_for_what_it_weighs_by():
+    assert make_loss(DpoOptions(wpo=True)).collision is True
+    assert make_loss(DpoOptions()).collision is False
+    with pytest.raises(AnimaError, match="collision probabilities"):
+        make_loss(DpoOptions(wpo=True))(*data())
 
 
 DIVERGENCES = {

@@ -7,17 +7,22 @@ import torch
 from anima_core import Batch, Role
 
 
-def sft(batch: Batch, logps: torch.Tensor) -> torch.Tensor:
+def sft(batch: Batch, logps: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """Supervised fine-tuning on the chosen answers.
 
     The mean over all of a step's tokens, weighted by their examples; this is its numerator::
 
         sum over chosen tokens of -weight * log pi(token)  /  sum over chosen tokens of weight
 
+    Args:
+        batch: the pairs.
+        logps: log-probs of the targets, ``[S]``.
+        weights: what each pair counts in the numerator, ``[E]``; the examples' weights when None.
+
     Returns:
         A scalar.
     """
-    weights = batch.weights.to(logps.dtype)
+    weights = batch.weights.to(logps.dtype) if weights is None else weights
     return -(weights * batch.per_example(logps, Role.CHOSEN)).sum()
 
 
