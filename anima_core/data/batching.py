@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _FEW = 256  # examples for which a closer packing is looked for
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=4)
+def epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     """A permutation of ``range(count)``, the same for the same seed and epoch everywhere.
 
     Args:
@@ -28,11 +29,6 @@ def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
         seed: the run's seed.
         epoch: 0-based pass over the data; each has an order of its own.
     """
-    return list(_epoch_order(count, seed, epoch))
-
-
-@lru_cache(maxsize=4)
-def _epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(count))
     # A string is seeded through SHA-512, so (1, 12) and (11, 2) do not meet.
     random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
@@ -71,7 +67,7 @@ def step_rows(count: int, batch_size: int, seed: int, step: int) -> tuple[int, .
         raise ValueError(f"steps count from 0, not {step}")
     epoch, within = divmod(step, steps_per_epoch(count, batch_size))
     start = within * batch_size
-    return _epoch_order(count, seed, epoch)[start : start + batch_size]
+    return epoch_order(count, seed, epoch)[start : start + batch_size]
 
 
 class Batches:
@@ -121,7 +117,7 @@ class Batches:
         size = self._batch_size
         steps = min(WINDOW, len(self.lengths) // size - window * WINDOW)
         start = window * WINDOW * size
-        order = _epoch_order(len(self.lengths), self._seed, epoch)
+        order = epoch_order(len(self.lengths), self._seed, epoch)
         block = order[start : start + steps * size]
         made = deal([int(self.lengths[row]) for row in block], steps, self._grain)
         random.Random(f"{self._seed}/{epoch}/{window}").shuffle(made)  # noqa: S311 - an order

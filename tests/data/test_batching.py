@@ -25,18 +25,20 @@ def test_an_epoch_is_a_permutation_and_repeats(count: int, seed: int, epoch: int
     order = epoch_order(count, seed, epoch)
     assert sorted(order) == list(range(count))
     random.seed(0)
+    epoch_order.cache_clear()
     assert epoch_order(count, seed, epoch) == order
 
 
 def test_epochs_and_seeds_differ() -> None:
     orders = [epoch_order(50, seed, epoch) for seed in (1, 2, 11) for epoch in (0, 1, 2, 12)]
-    assert len({tuple(order) for order in orders}) == len(orders)
+    assert len(set(orders)) == len(orders)
 
 
 def test_the_global_rng_is_left_alone() -> None:
     random.seed(7)
     expected = random.random()
     random.seed(7)
+    epoch_order.cache_clear()
     epoch_order(1234, 5, 6)
     assert random.random() == expected
 
@@ -49,18 +51,12 @@ def test_the_order_is_the_same_in_another_interpreter() -> None:
     assert out.strip() == str(epoch_order(40, 42, 3))
 
 
-def test_a_caller_cannot_spoil_the_order() -> None:
-    order = epoch_order(10, 0, 0)
-    order.reverse()
-    assert epoch_order(10, 0, 0) != order
-
-
 @given(count=SIZES, batch=st.integers(1, 70), seed=st.integers(0, 9))
 def test_steps_walk_every_epoch_in_order(count: int, batch: int, seed: int) -> None:
     steps = steps_per_epoch(count, batch)
     for epoch in range(3):
         parts = [step_rows(count, batch, seed, epoch * steps + step) for step in range(steps)]
-        assert [row for part in parts for row in part] == epoch_order(count, seed, epoch)
+        assert tuple(row for part in parts for row in part) == epoch_order(count, seed, epoch)
         assert all(len(part) == batch for part in parts[:-1])
         assert 1 <= len(parts[-1]) <= batch
 
