@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from anima_core.errors import AnimaError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from anima_core.batch import Batch
@@ -183,7 +185,8 @@ def load_frozen(run: RunContext, source: str, *, where: str = "") -> FrozenModel
         where: the option that named it, for an error's words.
 
     Raises:
-        UsageError: there is no such model, or it does not fit.
+        UsageError: there is no such model, it does not fit, or it is a run that learnt to judge
+            text by a head of its own.
     """
     from anima_core.runs.capabilities import window_of
     from anima_core.runs.reporter import SilentReporter
@@ -202,7 +205,11 @@ def load_frozen(run: RunContext, source: str, *, where: str = "") -> FrozenModel
 
 
 def frozen_source(run: RunContext, source: str) -> tuple[ModelSource, Selection, RunContext]:
-    """A model beside a run's, without its weights: where it is, who loads it, and its context."""
+    """A model beside a run's, without its weights: where it is, who loads it, and its context.
+
+    Raises:
+        UsageError: it cannot be had, or cannot write: its run trained a head that judges.
+    """
     from anima_core.model.config import configured, read_config
     from anima_core.model.folder import model_folder
     from anima_core.model.resolve import resolve_model
@@ -210,6 +217,8 @@ def frozen_source(run: RunContext, source: str) -> tuple[ModelSource, Selection,
     from anima_core.runs.inherit import model_strategies
 
     found = resolve_model(source)
+    if found.run is not None:
+        _refuse_a_judge(source, found.run)
     selection = select(model_strategies(found.manifest) if found.run is not None else {})
     folder = model_folder(found, weights=False)
     beside = replace(
@@ -222,6 +231,20 @@ def frozen_source(run: RunContext, source: str) -> tuple[ModelSource, Selection,
         run_dir=None,
     )
     return found, selection, configured(beside, selection)
+
+
+def _refuse_a_judge(source: str, run: Path) -> None:
+    from anima_core.training.heads import head_of_run
+
+    head = head_of_run(run)
+    if head is None:
+        return
+    what = f"the run {source} learnt to judge text by a head of its own ({head})"
+    raise UsageError(
+        f"{what}: its log-probs say nothing",
+        where="MODEL",
+        fix="Name a model that writes text: the one that the run started from, for instance.",
+    )
 
 
 @contextmanager

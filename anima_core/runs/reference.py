@@ -53,18 +53,11 @@ def reference_problems(
     if any(problem.level == "error" for problem in found):
         return found
     longest = max((summary.longest for summary in data if summary is not None), default=0)
-    from anima_core.training.heads import head_of_run
-
     try:
-        there, _, beside = frozen_source(run, source)
+        _, _, beside = frozen_source(run, source)
         window = window_of(beside.model_config)
     except AnimaError as error:
         return [*found, Problem(where, error.what, error.fix, exit_code=error.exit_code)]
-    head = head_of_run(there.run) if there.run is not None else None
-    if head is not None:
-        what = f"the run {source} learnt to judge text by a head of its own ({head}): "
-        what += "its log-probs say nothing"
-        found.append(Problem(where, what, "Name a model that writes text, or leave it out."))
     if longest > window:
         what = f"{source} reads {window} tokens at most, and the longest example has {longest}"
         fix = f"Say --max-length {window} --overlong drop (or truncate), or name another model."

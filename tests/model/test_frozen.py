@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,8 +165,6 @@ def test_the_same_vocabulary_is_no_problem(run: RunContext, tmp_path: Path) -> N
 
 def other_tokenizer(folder: Path, **words: str) -> Path:
     """A tiny model whose tokenizer has other words."""
-    import json
-
     save_tiny(folder)
     path = folder / "tokenizer.json"
     text = json.loads(path.read_text(encoding="utf-8"))
@@ -205,6 +204,28 @@ def test_a_source_that_is_not_there_is_a_problem(run: RunContext, tmp_path: Path
     with pytest.raises(UsageError) as caught:
         load_frozen(run, str(tmp_path / "none"), where="--x.teacher")
     assert caught.value.where == "--x.teacher"
+
+
+def test_a_run_that_learnt_to_judge_is_refused_before_its_weights_are_read(
+    run: RunContext, tiny_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("anima_dpo")
+    data = tmp_path / "pairs.jsonl"
+    pair = {"prompt": "Pick one", "chosen": "yes", "rejected": "no"}
+    data.write_text(json.dumps(pair) + "\n", encoding="utf-8")
+    judge = tmp_path / "judge"
+    anima_core.adapt(
+        tiny_dir, data, strategies={"reward": {}}, output=judge, steps=1, dtype="float32",
+        batch_size=1, device="cpu",
+    )  # fmt: skip
+    for weights in (judge / "model").glob("*.safetensors"):
+        weights.unlink()
+    (problem,) = check_same_vocabulary(run, str(judge), where="--x.teacher")
+    with pytest.raises(UsageError, match="learnt to judge text") as caught:
+        load_frozen(run, str(judge), where="--x.teacher")
+    assert (problem.what, problem.fix) == (caught.value.what, caught.value.fix)
+    assert problem.where == caught.value.where == "--x.teacher"
+    assert "writes text" in problem.fix
 
 
 def test_a_shorter_window_is_told_and_kept(run: RunContext, tmp_path: Path) -> None:
