@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from anima_core.loss.collision import call_loss
+from anima_core.testing.carried import check_carried
 from anima_core.testing.data import batch_of, random_examples
 from anima_core.testing.hidden import check_hidden
 from anima_core.testing.losses import (
@@ -57,7 +58,8 @@ def check_loss(
     4. float32 and bfloat16 log-probs (hidden states: float32) give the same value up to rounding,
        finitely, and leave the batch and the log-probs as they were; so does it under
        ``torch.no_grad``.
-    5. A `state_dict` comes with a `load_state_dict` that takes it.
+    5. A `state_dict` comes with a `load_state_dict` that takes it, and a loss with `step_done`
+       changes it there alone, by the metrics alone (`check_carried`).
     6. Where it says `weighs_tokens`, that a weight of all tokens of an example is a weight of the
        example, and that weights within an example tell its tokens apart.
     7. `headline`, where it has one, names its metrics, and `warnings` is a pure function of the
@@ -97,7 +99,7 @@ def check_loss(
     if loss.scope == "example":
         check_micro_batch_invariance(loss, examples, seed=seed)
     _check_dtypes(loss, batch, seed)
-    _check_state(loss)
+    check_carried(loss, batch, seed=seed)
     check_watching(loss, batch, seed=seed)
     weighs = getattr(loss, "weighs_tokens", False)
     assert weighs in (True, False), f"`weighs_tokens` is {weighs!r}, neither True nor False"
@@ -173,10 +175,3 @@ def _value(
     below = fresh.denominators(batch)
     totals = call_loss(fresh, batch, logps, *besides).totals
     return torch.stack([total / below[name] for name, total in totals.items()]).sum()
-
-
-def _check_state(loss: Any) -> None:
-    saves, loads = (callable(getattr(loss, n, None)) for n in ("state_dict", "load_state_dict"))
-    assert saves == loads, "`state_dict` and `load_state_dict` come together, or not at all"
-    if saves:
-        copy.deepcopy(loss).load_state_dict(loss.state_dict())

@@ -96,7 +96,32 @@ class SureMargin(Margin):
         return super().__call__(batch, logps * (collision / 2).exp(), reference)
 
 
-@pytest.mark.parametrize("loss", [Nll, Margin, Distil, Weighs, WeighsAnswers, Sure, SureMargin])
+class Carries(Nll):
+    """Compares with the mean log-prob of the tokens of the steps before."""
+
+    total = count = 0.0
+
+    def __call__(self, batch, logps, reference=None):
+        weights = batch.weights[batch.target_example].to(logps.dtype)
+        above = logps - (self.total / self.count if self.count else 0.0)
+        return LossOutput(
+            {"nll": (weights * above**2).sum()}, {"mean": (logps.detach().sum(), len(logps))}
+        )
+
+    def step_done(self, metrics):
+        total, count = metrics["mean"]
+        self.total, self.count = self.total + total, self.count + count
+
+    def state_dict(self):
+        return {"sums": [self.total, torch.tensor(self.count)]}
+
+    def load_state_dict(self, state):
+        self.total, self.count = state["sums"][0], float(state["sums"][1])
+
+
+@pytest.mark.parametrize(
+    "loss", [Nll, Margin, Distil, Weighs, WeighsAnswers, Sure, SureMargin, Carries]
+)
 def test_sound_ones_pass(loss):
     check_loss(loss())
 
@@ -202,6 +227,38 @@ class HalfOfAState(Nll):
         return {}
 
 
+class CarriesWhatItSaw(Carries):
+    """Its state is of the examples that this process has seen."""
+
+    def __call__(self, batch, logps, reference=None):
+        self.seen = self.total + float(logps.detach().sum()), float(len(logps))
+        return super().__call__(batch, logps)
+
+    def step_done(self, metrics):
+        self.total, self.count = getattr(self, "seen", (0.0, 1.0))
+
+
+class CarriesAtOnce(Carries):
+    def __call__(self, batch, logps, reference=None):
+        out = super().__call__(batch, logps)
+        if logps.requires_grad:
+            self.step_done(out.metrics)
+        return out
+
+    def load_state_dict(self, state):
+        pass
+
+
+class ForgetsIt(Carries):
+    state_dict = load_state_dict = None
+
+
+class SaysTheState(Carries):
+    def step_done(self, metrics):
+        super().step_done(metrics)
+        return self.state_dict()
+
+
 class KeepsTheGraph(Nll):
     def __call__(self, batch, logps, reference=None):
         out = super().__call__(batch, logps)
@@ -293,6 +350,10 @@ class AveragesCollisions(Sure):
         (WeighsTwice, "is off by .* `batch.target_weights`"),
         (WeighsByExample, "tokens of one example count alike"),
         (NoFlag, "`weighs_tokens` is 'yes'"),
+        (CarriesWhatItSaw, "depends on something else than the metrics"),
+        (CarriesAtOnce, "`step_done` alone may|split |the finite difference says"),
+        (ForgetsIt, "no `state_dict` keeps it"),
+        (SaysTheState, "`step_done` returned"),
         (SureOfNothing, "`collision` is 'yes'"),
         (SureOfMany, "`collision` is for a loss that needs 'logps'"),
         (WritesIntoCollisions, "changed the log-probs|the finite difference says"),

@@ -129,7 +129,7 @@ def test_bco_shifts_by_the_mean_reward_of_the_steps_before():
 
 def sums(*outputs):
     """The metrics of a step's micro-batches, as the core adds them up."""
-    added = {name: (0.0, 0.0) for name in outputs[0].metrics}
+    added = dict.fromkeys(outputs[0].metrics, (0.0, 0.0))
     for out in outputs:
         for name, (value, count) in out.metrics.items():
             before, n = added[name]
