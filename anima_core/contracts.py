@@ -118,7 +118,8 @@ class Loss(Protocol):
             the data says that it is a good or a bad one.
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too: it is then called once
-            with the whole step, at the price of a second forward pass, and runs in one process
+            with the whole step, at the price of a second forward pass over what some derivative of
+            it goes back to, and runs in one process
             only. Held-out data is judged in such steps too.
         needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
             ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`);
@@ -136,6 +137,11 @@ class Loss(Protocol):
     A loss may declare ``headline``, a tuple of names of its metrics: those that a person looks at
     first. The progress line then shows these alone (all stand in ``metrics.jsonl``), and the
     report draws them. It may also offer `Watching.warnings`.
+
+    A loss may declare ``differences``, a mapping such as
+    ``{"margin": ("rewards_chosen", "rewards_rejected")}``: a further metric is then one metric's
+    mean less another's, of the whole step or of all held-out data, however it was cut. It is left
+    out where one of the two counted nothing.
 
     A loss of unpaired answers may declare ``mismatched = True``: a second answer continues each
     prompt then, that of another example (`Role` MISMATCHED), whose tokens are targets too. It is

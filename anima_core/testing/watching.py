@@ -18,7 +18,7 @@ STEPS = 300
 
 
 def check_watching(loss: Loss, batch: Batch, *, seed: int = 0) -> None:
-    """A loss's `headline` names metrics that it has, and its `warnings` is a pure function.
+    """A loss's `headline` and `differences` name metrics that it has, and its `warnings` is pure.
 
     It is shown no record at all, few, many, those of evaluations alone, and records without the
     loss's own metrics, as a step that was skipped has them.
@@ -38,8 +38,19 @@ def check_watching(loss: Loss, batch: Batch, *, seed: int = 0) -> None:
     headline: Any = getattr(loss, "headline", ())
     texts = isinstance(headline, tuple) and all(isinstance(name, str) for name in headline)
     assert texts, f"`headline` is {headline!r}, no tuple of names"
+    differences: Any = getattr(loss, "differences", {})
+    for name, pair in differences.items():
+        assert name not in found, f"`differences` names {name!r}, and the loss has it already"
+        for part in pair:
+            assert part in found, f"`differences` takes {part!r}, and the loss has no such metric"
+    metrics |= {
+        name: metrics[one] - metrics[other]
+        for name, (one, other) in differences.items()
+        if one in metrics and other in metrics
+    }
     for name in headline:
-        assert name in found, f"`headline` names {name!r}, and the loss has no such metric"
+        known = name in found or name in differences
+        assert known, f"`headline` names {name!r}, and the loss has no such metric"
     ask: Any = getattr(loss, "warnings", None)
     if ask is None:
         return

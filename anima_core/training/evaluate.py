@@ -62,7 +62,7 @@ def evaluate(
     denominators = add(dict(below))
     tally = tally.over_ranks()
     record = {"eval_loss": tally.loss(denominators)}
-    return record | {f"eval_{name}": value for name, value in tally.means().items()}
+    return record | {f"eval_{name}": value for name, value in tally.means(loss).items()}
 
 
 def _steps(loss: Loss, count: int, batch_size: int) -> Iterator[Sequence[int]]:

@@ -136,7 +136,7 @@ class Loop:
             "grad_norm": norm,
             "examples": len(rows),
             "tokens": tally.tokens,
-            **tally.means(),
+            **tally.means(self.loss),
         }
         if not math.isfinite(norm):
             record |= {"skipped": True, "grad_norm": None}

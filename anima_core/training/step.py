@@ -75,9 +75,18 @@ class Tally:
         """Each metric's (sum, count)."""
         return {name: (s, n) for name, (s, n) in self.metrics.items()}
 
-    def means(self) -> dict[str, float]:
-        """Each metric's sum / count; one that counted nothing is left out."""
-        return {name: s / n for name, (s, n) in self.metrics.items() if n}
+    def means(self, loss: Loss | None = None) -> dict[str, float]:
+        """Each metric's sum / count, and the ``differences`` of such means that the loss declares.
+
+        What counted nothing is left out.
+        """
+        means = {name: s / n for name, (s, n) in self.metrics.items() if n}
+        wanted: Mapping[str, tuple[str, str]] = getattr(loss, "differences", {})
+        return means | {
+            name: means[one] - means[other]
+            for name, (one, other) in wanted.items()
+            if one in means and other in means
+        }
 
 
 def cut(examples: Sequence[EncodedExample], rows: Sequence[int], micro_tokens: int) -> list[Batch]:

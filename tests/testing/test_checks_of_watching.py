@@ -34,6 +34,19 @@ class OtherHeadline(Sound):
     headline = ("accuracy",)
 
 
+class Differs(Sound):
+    headline = ("gap",)
+    differences = {"gap": ("mean", "mean")}  # noqa: RUF012
+
+
+class DiffersFromNothing(Sound):
+    differences = {"gap": ("mean", "accuracy")}  # noqa: RUF012
+
+
+class DiffersAgain(Sound):
+    differences = {"mean": ("mean", "mean")}  # noqa: RUF012
+
+
 class ListHeadline(Sound):
     headline = ["mean"]  # noqa: RUF012
 
@@ -105,7 +118,7 @@ class Silent(Sound):
     warnings = None
 
 
-@pytest.mark.parametrize("loss", [Sound, Silent])
+@pytest.mark.parametrize("loss", [Sound, Silent, Differs])
 def test_a_sound_one_passes(loss):
     check_loss(loss())
 
@@ -114,6 +127,8 @@ def test_a_sound_one_passes(loss):
     ("loss", "said"),
     [
         (OtherHeadline, "`headline` names 'accuracy', and the loss has no such metric"),
+        (DiffersFromNothing, "`differences` takes 'accuracy', and the loss has no such metric"),
+        (DiffersAgain, "`differences` names 'mean', and the loss has it already"),
         (ListHeadline, r"`headline` is \['mean'\], no tuple"),
         (Says, "returned 'it rises', no list of texts"),
         (SaysNothing, "returned an empty text"),

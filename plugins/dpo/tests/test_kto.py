@@ -22,6 +22,7 @@ from anima_core.testing import (
     run_context,
     save_tiny,
 )
+from anima_core.training.step import Tally
 
 ROWS = [(True, 3, 2), (False, 1, 4), (True, 2, 0), (False, 5, 1), (False, 4, 6)]
 """Of each example the verdict, and the tokens of its answer and of another's (0: it has none)."""
@@ -136,7 +137,7 @@ def test_what_is_reported():
     chosen, rejected = (sum(rewards[kind]) / len(rewards[kind]) for kind in (True, False))
     assert found["rewards_chosen"] == pytest.approx(chosen)
     assert found["rewards_rejected"] == pytest.approx(rejected)
-    assert found["margin"] == pytest.approx(chosen - rejected)
+    assert KtoLoss().differences == {"margin": ("rewards_chosen", "rewards_rejected")}
     assert found["kl"] == pytest.approx(z0(written))
     spoken = batch.per_example(logps.detach(), Role.CHOSEN)
     assert found["logps_chosen"] == pytest.approx(float(spoken[[0, 2]].mean()))
@@ -144,11 +145,29 @@ def test_what_is_reported():
     assert found["logps_rejected"] == pytest.approx(float(spoken[[1, 3, 4]].mean()))
 
 
-def test_a_step_of_one_kind_has_no_margin():
+@pytest.mark.parametrize("name", ["kto", "apo_zero_unpaired"])
+def test_the_margin_is_of_the_whole_step_however_it_is_cut(name):
+    """A micro-batch may even hold one kind alone."""
+    loss = KtoLoss(KtoOptions(loss=name))
+
+    def tallied(*parts):
+        tally = Tally()
+        for rows in parts:
+            batch, logps, reference, _ = data(rows=rows)
+            tally.add(batch, loss(batch, logps.detach() * 0 - 1, reference * 0))
+        return tally.means(loss)
+
+    whole = tallied(ROWS)
+    assert whole["margin"] == whole["rewards_chosen"] - whole["rewards_rejected"] != 0
+    assert tallied(ROWS[:1], ROWS[1:])["margin"] == pytest.approx(whole["margin"])
+    assert "margin" not in tallied(ROWS[:1])
+
+
+def test_a_step_of_one_kind_has_nothing_of_the_other():
     batch, logps, reference, _ = data(rows=ROWS[:1])
     metrics = KtoLoss()(batch, logps, reference).metrics
     assert [name for name, (_, count) in metrics.items() if not count] == [
-        "rewards_rejected", "logps_rejected", "margin",
+        "rewards_rejected", "logps_rejected",
     ]  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
@@ -49,6 +49,9 @@ class KtoLoss(Loss):
     uses_reference = True
     scope: Literal["example", "step"] = "step"
     headline: tuple[str, ...] = ("margin", "kl")
+    differences: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "margin": ("rewards_chosen", "rewards_rejected")
+    }
 
     def __init__(self, options: KtoOptions | None = None, steps: Steps | None = None) -> None:
         self.options = options or KtoOptions()
@@ -56,7 +59,7 @@ class KtoLoss(Loss):
         self.reference_model: str | None = self.options.reference
         self.mismatched = self.options.loss == "kto"
         self.scope = "step" if self.mismatched else "example"
-        self.headline = ("margin", "kl") if self.mismatched else ()
+        self.headline = ("margin", "kl") if self.mismatched else ("margin",)
 
     def data_problems(self, data: DataSummary) -> Sequence[Problem]:
         """Answers of one kind only, or many more of one kind than of the other; a small rest."""
@@ -86,8 +89,9 @@ class KtoLoss(Loss):
             reference: the same under the reference, ``[S]``.
 
         Returns:
-            The total ``kto``, and metrics that are plain means over examples: rewards in units of
-            beta times nats, log-probs in nats an answer, ``kl`` (z0) in nats.
+            The total ``kto``, and metrics that are plain means over the good and over the bad
+            examples: rewards in units of beta times nats, whose difference is the ``margin`` of
+            the step, and log-probs in nats an answer; and ``kl`` (z0) in nats.
 
         Raises:
             AnimaError: `reference` is missing or of another shape.
@@ -109,8 +113,8 @@ class KtoLoss(Loss):
         said = batch.per_example(spoken, Role.CHOSEN) + batch.per_example(spoken, Role.REJECTED)
         metrics = _by_kind("rewards", options.beta * scores.detach(), good)
         metrics |= _by_kind("logps", said, good)
-        if self.mismatched:  # it sees the whole step, so that a difference of means is one
-            metrics |= {"kl": (moved, 1.0)} | _margin(metrics)
+        if self.mismatched:
+            metrics |= {"kl": (moved, 1.0)}
         return LossOutput({"kto": total}, metrics)
 
     def _moved(self, batch: Batch, gain: torch.Tensor) -> torch.Tensor:
@@ -143,11 +147,3 @@ def _by_kind(name: str, values: torch.Tensor, good: torch.Tensor) -> Means:
     return {
         f"{name}_{kind}": (values[which].sum(), float(which.sum())) for kind, which in kinds.items()
     }
-
-
-def _margin(metrics: Means) -> Means:
-    """By how much good answers are rewarded more than bad ones, where there are both."""
-    (chosen, good), (rejected, bad) = (metrics[f"rewards_{k}"] for k in ("chosen", "rejected"))
-    if not good or not bad:
-        return {"margin": (0.0, 0.0)}
-    return {"margin": (chosen / good - rejected / bad, 1.0)}
