@@ -9,6 +9,7 @@ from anima_core import Problem
 from anima_dpo.facts import FACTS, LossFacts
 from anima_dpo.idle import changed, nothing
 from anima_dpo.options import DpoOptions
+from anima_dpo.rest import Steps, small_rest
 
 if TYPE_CHECKING:
     from anima_core import DataSummary
@@ -18,6 +19,7 @@ def problems(options: DpoOptions) -> Iterator[Problem]:
     """What is wrong with the options as a whole."""
     yield from _idle(options)
     yield from _clashing(options)
+    yield from _feeble(options)
 
 
 def _idle(options: DpoOptions) -> Iterator[Problem]:
@@ -93,6 +95,27 @@ def _constants(options: DpoOptions) -> Iterator[Problem]:
         )
 
 
+def _feeble(options: DpoOptions) -> Iterator[Problem]:
+    """Options that do much less than they seem to."""
+    scaled = [name for name in options.loss if (facts := FACTS[name]).compares and not facts.aims]
+    if options.length_normalised and options.beta < 1 and scaled:
+        yield Problem(
+            "--dpo.beta",
+            f"a mean over tokens is as many times smaller than a sum as an answer has tokens, so "
+            f"that at a beta of {options.beta:g} {', '.join(scaled)} hardly moves the model",
+            "Say --dpo.beta 5, as Tülu 3 does (Lambert et al. 2024, arXiv:2411.15124), or leave "
+            "out --dpo.length-normalised.",
+            level="warning",
+        )
+    if "robust" in options.loss and options.label_smoothing == 0:
+        yield Problem(
+            "--dpo.loss",
+            "without label smoothing robust is sigmoid",
+            "Say --dpo.label-smoothing 0.1, or what share of the labels is wrong, or use sigmoid.",
+            level="warning",
+        )
+
+
 def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
     """A loss that sorts the pairs of a step, where there is one."""
     sorting = [name for name in options.loss if FACTS[name].sorts]
@@ -102,6 +125,14 @@ def lonely(options: DpoOptions, batch_size: int) -> Iterator[Problem]:
             f"{', '.join(sorting)} sorts the pairs of a step, and a step of one pair has no order",
             "Raise --batch-size: the more pairs, the better the order.",
         )
+
+
+def unsorted_rest(options: DpoOptions, data: DataSummary, steps: Steps | None) -> Iterator[Problem]:
+    """A last step that is too small for losses that sort the pairs of a step."""
+    sorting = [name for name in options.loss if FACTS[name].sorts]
+    if sorting and steps and steps.size > 1:
+        why = f"{', '.join(sorting)} sorts the pairs of a step: of few there is hardly an order"
+        yield from small_rest(data.examples, steps, why)
 
 
 def biased(options: DpoOptions, data: DataSummary) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from anima_core import hookimpl
 from anima_dpo.checks import lonely, problems
 from anima_dpo.options import DpoOptions
+from anima_dpo.rest import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,8 @@ class Dpo:
     conflicts: tuple[str, ...] = ()
     Options = DpoOptions
 
-    # Rafailov et al. 2023, appendix B, use 1e-6 with RMSprop; 5e-7 became usual with AdamW
-    # (Tunstall et al. 2023, "Zephyr"). An adapter multiplies it by its own factor.
+    # Rafailov et al. 2023, appendix B, use 1e-6 with RMSprop; Tunstall et al. 2023, "Zephyr", 5e-7
+    # with AdamW. An adapter multiplies it by its own factor.
     learning_rate = 5e-7
 
     def __init__(self, options: DpoOptions) -> None:
@@ -37,8 +38,8 @@ class Dpo:
         return [*problems(self.options), *lonely(self.options, run.config.batch_size)]
 
     @hookimpl
-    def loss(self, run: RunContext) -> Loss:  # noqa: ARG002
+    def loss(self, run: RunContext) -> Loss:
         """The loss with these options."""
         from anima_dpo.loss import make_loss
 
-        return make_loss(self.options)
+        return make_loss(self.options, Steps.of(run))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from anima_core import AnimaError, Batch, Loss, LossOutput, Problem
-from anima_dpo.checks import biased
+from anima_dpo.checks import biased, unsorted_rest
 from anima_dpo.facts import FACTS, LossFacts
 from anima_dpo.losses import BY_PAIR, BY_STEP
 from anima_dpo.losses.likelihood import rpo, sft, sft_denominator
 from anima_dpo.metrics import Means, drift, logp_means, means, moved, reward_means, rounding
 from anima_dpo.options import DpoOptions
 from anima_dpo.pairs import Knobs, Pairs, pairs_of
+from anima_dpo.rest import Steps
 from anima_dpo.running import RunningMean
 from anima_dpo.tokens import lengths, likelihood_weights
 from anima_dpo.watching import Watched, pair_warnings
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from anima_core import DataSummary
 
 
-def make_loss(options: DpoOptions) -> DpoLoss:
-    """The loss that the options describe: one with state where they need it."""
+def make_loss(options: DpoOptions, steps: Steps | None = None) -> DpoLoss:
+    """The loss that the options describe: one with state where they need it.
+
+    Args:
+        options: how it is set.
+        steps: how the run goes through its data.
+    """
     keeps_mean = "bco_pair" in options.loss and options.bco_shift
-    return ShiftedDpoLoss(options) if keeps_mean else DpoLoss(options)
+    return ShiftedDpoLoss(options, steps) if keeps_mean else DpoLoss(options, steps)
 
 
 class DpoLoss(Loss):
@@ -43,6 +49,7 @@ class DpoLoss(Loss):
     Args:
         options: which losses, and how they are set; plain DPO when None. With ``bco_pair`` the
             shift of its rewards is 0: see `make_loss`.
+        steps: how the run goes through its data, to warn of; nothing is said of it when None.
     """
 
     data = "preference"
@@ -53,8 +60,9 @@ class DpoLoss(Loss):
     headline: tuple[str, ...] = ()
     collision: bool = False
 
-    def __init__(self, options: DpoOptions | None = None) -> None:
+    def __init__(self, options: DpoOptions | None = None, steps: Steps | None = None) -> None:
         self.options = options or DpoOptions()
+        self._steps = steps
         self.collision = self.options.wpo
         facts = [FACTS[name] for name in self.options.loss]
         self.uses_reference = any(fact.compares for fact in facts)
@@ -127,8 +135,8 @@ class DpoLoss(Loss):
         return LossOutput(self._totals(terms), metrics)
 
     def data_problems(self, data: DataSummary) -> Sequence[Problem]:
-        """Pairs that differ mostly in length, where nothing is done about it."""
-        return list(biased(self.options, data))
+        """Pairs that differ mostly in length, where nothing is done about it; a small rest."""
+        return [*biased(self.options, data), *unsorted_rest(self.options, data, self._steps)]
 
     def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
         """What the metrics warn of; see `anima_dpo.watching`."""
@@ -228,8 +236,8 @@ class ShiftedDpoLoss(DpoLoss):
     answers, by the pairs' weights.
     """
 
-    def __init__(self, options: DpoOptions | None = None) -> None:
-        super().__init__(options)
+    def __init__(self, options: DpoOptions | None = None, steps: Steps | None = None) -> None:
+        super().__init__(options, steps)
         self._rewards = RunningMean()
 
     def step_done(self, metrics: Mapping[str, tuple[float, float]]) -> None:

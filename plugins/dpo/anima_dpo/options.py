@@ -47,8 +47,10 @@ class DpoOptions(Options):
         gt=0,
         allow_inf_nan=False,
         description="How strongly the model is held to its reference: the beta of the implicit "
-        "reward beta * log(pi / pi_ref) (Rafailov et al. 2023, eq. 7). Smaller lets it drift "
-        "further; 0.1 to 0.5 is usual.",
+        "reward beta * log(pi / pi_ref), a number per nat (Rafailov et al. 2023, eq. 7, who use "
+        "0.1 and 0.5). Smaller lets it drift further. Of ipo, 1 / (2 beta) is by how many nats a "
+        "token the chosen answer is to gain on the other; of sppo_hard, how many nats an answer "
+        "each of the two is to gain or lose (Wu et al. 2024 have 500: beta 0.001).",
     )
     reference: ModelName | None = Field(default=None, min_length=1, description=REFERENCE)
     label_smoothing: float = Field(
@@ -62,7 +64,7 @@ class DpoOptions(Options):
     length_normalised: bool = Field(
         default=False,
         description="Divide each answer's log-ratio by its number of tokens (Lambert et al. 2024, "
-        "Tülu 3); beta then wants to be larger, 2 to 10. ipo always does.",
+        "Tülu 3); beta then wants to be larger, 5 in theirs. ipo always does.",
     )
     ld_alpha: float | None = Field(
         default=None,

@@ -8,7 +8,7 @@ from anima_dpo.dpo import Dpo
 from anima_dpo.options import DpoOptions
 from pydantic import ValidationError
 
-from anima_core import UsageError
+from anima_core import DataSummary, Problem, UsageError
 from anima_core.testing import check_options, run_context
 
 FINE = [
@@ -20,7 +20,7 @@ FINE = [
     {"loss": "discopop", "discopop_tau": 0.1, "f_divergence": "js_divergence"},
     {"loss": "ipo,sft", "reference": "demo"},
     {"loss": "hinge,sft", "f_divergence": "forward_kl", "ld_alpha": 0.5},
-    {"loss": "aot", "label_smoothing": 0.1, "length_normalised": True},
+    {"loss": "aot", "label_smoothing": 0.1, "length_normalised": True, "beta": 5.0},
     {"f_divergence": "alpha_divergence", "f_alpha": 0.7, "rpo_alpha": 1.0, "wpo": True},
     {"loss": "sft", "beta": 0.1, "rpo_alpha": 1.0},
 ]
@@ -55,11 +55,52 @@ def test_what_makes_sense_is_taken(options):
 
 @pytest.mark.parametrize(("options", "where", "fix"), REFUSED, ids=str)
 def test_what_makes_no_sense_is_refused_with_a_way_out(options, where, fix):
-    (problem,) = problems(DpoOptions(**options))
+    (problem,) = (p for p in problems(DpoOptions(**options)) if p.level == "error")
     assert problem.where == f"--dpo.{where}"
-    assert problem.level == "error"
     assert problem.what
     assert fix in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "fix"),
+    [
+        ({"length_normalised": True}, "beta", "--dpo.beta 5"),
+        ({"loss": "sppo_hard,hinge", "length_normalised": True, "beta": 0.5}, "beta", "Tülu 3"),
+        ({"loss": "robust"}, "loss", "--dpo.label-smoothing 0.1"),
+    ],
+    ids=str,
+)
+def test_what_does_much_less_than_it_seems_to_is_warned_of(options, where, fix):
+    (problem,) = problems(DpoOptions(**options))
+    assert (problem.where, problem.level) == (f"--dpo.{where}", "warning")
+    assert fix in problem.fix
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"length_normalised": True, "beta": 1.0},
+        {"loss": "sppo_hard", "length_normalised": True, "beta": 0.001},
+        {"loss": "robust", "label_smoothing": 0.01},
+    ],
+    ids=str,
+)
+def test_what_does_as_it_seems_to_is_not(options):
+    assert not list(problems(DpoOptions(**options)))
+
+
+def test_a_last_step_of_few_pairs_is_warned_of_where_they_are_sorted():
+    def told(name: str, **run: object) -> list[Problem]:
+        data = DataSummary(("a.jsonl",), "preference", 100, 9, 9, 9, 9)
+        return list(Dpo(DpoOptions(loss=name)).loss(run_context(**run)).data_problems(data))
+
+    (problem,) = told("sigmoid,aot", batch_size=32)
+    assert (problem.where, problem.level) == ("--batch-size", "warning")
+    assert "holds 4 examples of 32, and aot sorts" in problem.what
+    assert not told("aot", batch_size=25)
+    assert not told("aot", batch_size=32, steps=2)
+    assert not told("sigmoid", batch_size=32)
+    assert not told("bco_pair", batch_size=32), "its shift is of the steps before"
 
 
 def test_every_fault_is_told_of_at_once():

@@ -27,8 +27,9 @@ class CpoOptions(Options):
         default=0.1,
         gt=0,
         allow_inf_nan=False,
-        description="What the difference of the log-probs is multiplied by (Xu et al. 2024, "
-        "eq. 5), 0.1 in the paper; with ipo, 1 / (2 beta) is the difference that is aimed at.",
+        description="What the difference of the log-probs is multiplied by, a number per nat (Xu "
+        "et al. 2024, eq. 5, who use 0.1). With ipo, 1 / (2 beta) is the difference of mean "
+        "log-probs that is aimed at, in nats a token.",
     )
     label_smoothing: float = Field(
         default=0.0,
@@ -56,7 +57,8 @@ class Cpo:
     conflicts: tuple[str, ...] = ()
     Options = CpoOptions
 
-    # Xu et al. 2024 train LoRA at 1e-4, ten times this.
+    # Of whole models no source has a rate: Xu et al. 2024 train LoRA alone, at 1e-4, and an adapter
+    # takes ten times this.
     learning_rate = 1e-5
 
     def __init__(self, options: CpoOptions) -> None:

@@ -20,7 +20,7 @@ class OrpoOptions(Options):
         gt=0,
         allow_inf_nan=False,
         description="What the odds ratio counts beside the likelihood of the chosen answers: the "
-        "paper's lambda (Hong et al. 2024, eq. 6). 0.1 to 0.25 is usual.",
+        "paper's lambda (Hong et al. 2024, eq. 6), 0.1 to 0.25 for its models.",
     )
 
 

@@ -20,7 +20,8 @@ class RewardOptions(Options):
         ge=0,
         allow_inf_nan=False,
         description="What the square of the sum of a pair's rewards counts: it holds rewards about "
-        "0, which pairs alone leave open (Eisenstein et al. 2023); 0.01 is usual, 0 adds nothing.",
+        "0, which pairs alone leave open (Eisenstein et al. 2023). TRL's documentation advises "
+        "0.01; 0 adds nothing.",
     )
 
 

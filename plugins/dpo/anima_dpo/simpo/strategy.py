@@ -28,14 +28,14 @@ class SimpoOptions(Options):
         gt=0,
         allow_inf_nan=False,
         description="What an answer's mean log-prob is multiplied by to be its reward (Meng et "
-        "al. 2024, eq. 4); 2 to 2.5 is usual, up to 10.",
+        "al. 2024, eq. 4): 2 to 2.5 in the paper, and 10 is often better (its authors' code).",
     )
     gamma_beta_ratio: float = Field(
         default=0.5,
         ge=0,
         allow_inf_nan=False,
         description="The target margin gamma between the two rewards, as a share of beta (eq. 6); "
-        "0 to 1 is usual.",
+        "its authors' code advises to try 0 to 1.",
     )
     label_smoothing: float = Field(
         default=0.0,
