@@ -20,7 +20,7 @@ from anima_core.runs.reporter import Reporter
 from anima_core.runs.request import RunRequest
 
 if TYPE_CHECKING:
-    from anima_core.contracts import Record
+    from anima_core.contracts import Loss, Record
     from anima_core.data.audit.report import AuditReport
     from anima_core.data.formats import Kind
 
@@ -70,7 +70,8 @@ def _audit(
     template = _template(config, tokenizer, reporter)
     limit = config.max_length or window_of(run.model_config)
     found = [_read(run, selection, name) for name in config.data]
-    kind, kind_from, loss, found[0] = _kind(run, selection, found[0])
+    learner = selection.call("loss", run=run)
+    kind, kind_from, loss, found[0] = _kind(run, selection, learner, found[0])
     setting = Setting(
         model=source.given,
         template=template,
@@ -81,6 +82,7 @@ def _audit(
         limit=limit,
         prompt_limit=config.max_prompt_length,
         answer_limit=config.max_answer_length,
+        mismatched=bool(loss) and bool(getattr(learner, "mismatched", False)),
         **{name: getattr(config, name) for name in _TOLD},
     )
     with reporter.stage("reading and encoding data", None) as done:
@@ -151,13 +153,12 @@ def _template(config: CoreOptions, tokenizer: Any, reporter: Reporter) -> str:
 
 
 def _kind(
-    run: RunContext, selection: Selection, records: Any
+    run: RunContext, selection: Selection, loss: Loss, records: Any
 ) -> tuple[Kind, str, str, Iterator[Record]]:
     """What the data is read as, what decided that, and which strategy learns from it."""
     from anima_core.data.audit.kinds import kind_of
 
     config, provider = run.config, selection.providers["loss"]
-    loss = selection.call("loss", run=run)
     if not provider.default:
         return loss.data, f"--{provider.strategy}", provider.strategy, iter(records)
     kind, stream = kind_of(records, pairs_of(config.columns), config.format)

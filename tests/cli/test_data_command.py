@@ -56,6 +56,16 @@ def test_a_report_for_people(data, write):
     assert "\x1b" not in out
 
 
+def test_what_kto_computes_beside_each_answer_is_told(data, write):
+    pytest.importorskip("anima_dpo")
+    file = write(*({**ask(f"q{n}", "a" * (n + 1)), "label": n % 2 == 0} for n in range(4)))
+    out = data(file, "--kto")[1]
+    assert "others' answers" in out
+    assert "more tokens: --kto computes one behind 4 of 4 prompts" in " ".join(out.split())
+    assert "others' answers" not in data(file, "--kto", "--kto.loss", "apo_zero_unpaired")[1]
+    assert "others' answers" not in data(file)[1]
+
+
 def test_a_report_for_machines_is_one_object_and_nothing_else(data, write):
     code, out, _ = data(write(ask("q", "a"), ask("q", "a")), "--json", "--show", 1)
     told = json.loads(out)

@@ -40,6 +40,11 @@ def facts_of(report: AuditReport) -> Iterator[Fact]:
         yield Fact(
             "tokens", f"{report.tokens:,}, of which {report.targets:,} are targets ({share})"
         )
+    if report.others:
+        others, loss = report.others, f"--{setting.loss}"
+        behind = f"{others.examples:,} of {many(report.trained_on, 'prompt')}"
+        said = f"{others.tokens:,} more tokens: {loss} computes one behind {behind}"
+        yield Fact("others' answers", said)
     if report.target_lengths:
         yield Fact("targets each", ranks(report.target_lengths))
     if report.lengths:

@@ -9,6 +9,7 @@ import numpy as np
 from anima_core.data.audit.lengths import lengths_of
 from anima_core.data.audit.noted import Noted
 from anima_core.data.audit.observed import Observed
+from anima_core.data.audit.others import with_others
 from anima_core.data.audit.overlimit import Loss
 from anima_core.data.audit.packing import Packing, packing_of
 from anima_core.data.audit.repeats import (
@@ -45,7 +46,9 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
         setting: what was looked at.
     """
     rows, tally = seen.rows(), seen.tally
-    trained = trained_rows(rows, setting)
+    trained, others = trained_rows(rows, setting), None
+    if setting.mismatched and len(trained):
+        trained, others = with_others(trained, setting.limit)
     return AuditReport(
         setting=setting,
         records=tally.records,
@@ -88,6 +91,7 @@ def conclude(seen: Observed, setting: Setting) -> AuditReport:
         remarks=dict(tally.remarks),
         early=_count(tally.apart),
         packing=_packing(trained, setting),
+        others=others,
     )
 
 

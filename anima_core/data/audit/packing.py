@@ -50,7 +50,7 @@ def packing_of(
         batching: how examples are put together.
     """
     tokens, longest = rows["tokens"], rows["longest"]
-    sequences = np.where(rows["pair"] != 0, 2, 1)
+    sequences = rows["sequences"]
     order = Batches(tokens.tolist(), batch_size, seed, batching)
     steps = order.per_epoch
     looked_at = sorted(set(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).astype(int).tolist()))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anima_core.data.audit.lengths import Lengths
+from anima_core.data.audit.others import Others
 from anima_core.data.audit.packing import Packing
 from anima_core.data.audit.roundtrip import RoundTrip
 from anima_core.data.audit.view import ExampleView
@@ -31,6 +32,7 @@ class Setting:
         sources: the data, as given.
         limit: tokens of the longest sequence allowed.
         prompt_limit, answer_limit: of the longest prompt and answer; None where there is none.
+        mismatched: whether the loss wants another example's answer beside each one's own.
         overlong, train_on, batch_size, micro_tokens, batching, max_examples, mix,
             seed, skip_bad_records: the core's options.
     """
@@ -53,6 +55,7 @@ class Setting:
     mix: tuple[str, ...]
     seed: int
     skip_bad_records: bool
+    mismatched: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,8 @@ class AuditReport:
         replaced: examples with U+FFFD, which stands for bytes that could not be read.
         placeholders, filled, unread_fields, replaced_fields, remarks: as in the plan.
         early: pairs of dialogues that part before their last questions.
-        packing: how full micro-batches would be.
+        packing: how full micro-batches would be, `others` counted in.
+        others: answers to other prompts that the loss wants; None where it wants none.
         findings: what is worth a sentence.
         shown: examples token by token.
     """
@@ -242,6 +246,7 @@ class AuditReport:
     remarks: Mapping[str, int]
     early: Count
     packing: Packing | None
+    others: Others | None = None
     findings: tuple[AuditFinding, ...] = ()
     shown: tuple[ExampleView, ...] = field(default=())
 

@@ -26,6 +26,7 @@ ROW = np.dtype(
         ("rejected", "i4"),
         ("kept", "i4"),
         ("kept_longest", "i4"),
+        ("kept_prompt", "i4"),
         ("source", "i4"),
         ("file", "i4"),
         ("line", "i8"),
@@ -34,17 +35,20 @@ ROW = np.dtype(
         ("answer", "u8"),
         ("pair", "u8"),
         ("label", "i1"),
+        ("sequences", "i1"),
     ]
 )
 """One example.
 
 ``tokens``, ``longest``, ``supervised``: as `EncodedExample` has them. ``chosen``, ``rejected``:
-targets of a pair's two answers. ``kept``, ``kept_longest``: tokens and longest of it as a run has
-it, which ``--overlong`` decides; 0 where it is left out. ``source``: index of the DATA argument.
+targets of a pair's two answers. ``kept``, ``kept_longest``, ``kept_prompt``: its tokens, its
+longest sequence and its first segment (the prompt, where answers continue it) as a run has it,
+which ``--overlong`` decides; 0 where it is left out. ``source``: index of the DATA argument.
 ``file``: index into the list of files. ``digest``: hash of ids
 and masks. ``prompt``: the example's group, which examples that ask the same share. ``answer``:
 hash of the targets' ids (of a pair: of the better answer's). ``pair``: hash of a pair in which
-the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without.
+the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without. ``sequences``: how
+many there are of it where a shared prompt is repeated.
 """
 
 
@@ -76,6 +80,7 @@ def row_of(
         rejected,
         kept.tokens if kept else 0,
         kept.longest if kept else 0,
+        len(kept.segments[0].ids) if kept else 0,
         source,
         file,
         example.line,
@@ -84,6 +89,7 @@ def row_of(
         answer_key(example),
         pair_key(example),
         -1 if label is None else int(label),
+        max(1, len(segments) - 1),
     )
 
 

@@ -13,8 +13,10 @@ from anima_core.data.audit import run
 from anima_core.data.audit.findings import percent, together
 from anima_core.data.audit.kinds import kind_of
 from anima_core.data.audit.look import Asked
+from anima_core.data.audit.others import Others
 from anima_core.data.audit.report import Setting
 from anima_core.data.audit.roundtrip import RoundTrip, end_pattern
+from anima_core.data.dataset import load_dataset, with_mismatched
 from anima_core.data.handling import Handling
 from anima_core.errors import DataError
 from anima_core.testing.tokenizer import tiny_tokenizer
@@ -161,6 +163,27 @@ def test_labels_are_counted():
     report = audited(records(*fields), kind="unpaired")
     assert report.labels == {"good": 19, "bad": 1}
     assert "95% of the labels are good" in codes(report)["one-sided"].what
+
+
+def test_other_prompts_answers_are_counted_as_a_run_has_them():
+    fields = [{**ask("p" * n, "a" * (n % 7 + 2)), "label": n % 2 == 0} for n in range(1, 21)]
+    fields += [{**ask("p" * 50, "a"), "label": True}, {**ask("p" * 60, "aa"), "label": True}]
+    wide = audited(records(*fields), kind="unpaired")
+    assert wide.others is None
+    limit = audited(records(fields[-2]), kind="unpaired").lengths.longest  # no other's fits there
+    for options in ({"limit": 400}, {"limit": limit, "overlong": "drop"}):
+        report = audited(records(*fields), kind="unpaired", mismatched=True, **options)
+        examples, summary = load_dataset(
+            records(*fields), tiny_tokenizer(), kind="unpaired", sources=("d.jsonl",),
+            **{"overlong": "error", **options},
+        )  # fmt: skip
+        both, found = with_mismatched(examples, summary)
+        without = int(options["limit"] == limit)
+        assert both.without == without
+        assert report.trained_on == len(both) == 22 - without
+        assert report.others == Others(len(both) - without, found.tokens - summary.tokens)
+        assert report.packing.filled > wide.packing.filled
+        assert report.tokens == wide.tokens
 
 
 def test_answers_that_are_never_ended_are_found():
