@@ -119,8 +119,8 @@ class Loss(Protocol):
         scope: ``"example"`` when one example's loss depends on that example alone, ``"step"``
             when it depends on the other examples of the optimizer step too: it is then called once
             with the whole step, at the price of a second forward pass over what some derivative of
-            it goes back to, and runs in one process
-            only. Held-out data is judged in such steps too.
+            it goes back to, and runs in one process only. Held-out data is judged in such steps
+            too.
         needs: what the kernel must hand it: ``"logps"`` for the log-probs of the targets,
             ``"topk"`` for those of several tokens at each target's place (see `TopkLoss`);
             ``"hidden"`` for the last hidden states of some tokens, without a kernel (see
@@ -206,7 +206,8 @@ class TopkLoss(Loss, Protocol):
     Distillation is the example: it asks for the target and for what a teacher finds likely. The
     core calls ``wanted(batch)``, then the kernel, then the loss, once for every micro-batch. With
     ``scope = "step"`` it asks before each of the step's two passes, and K must be the same for
-    every micro-batch; the loss is then called with the whole step as one batch.
+    every micro-batch; the loss is then called with the whole step as one batch. The second pass
+    may lack examples of a micro-batch, so what it wants of one must not depend on the others.
     """
 
     def wanted(self, batch: Batch) -> torch.Tensor:
