@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from .conftest import Crowd, Said
-from .distributions import FAULTY, LATE, RESERVED, UNFIT, UPPER, ThirdParty
+from .distributions import FAULTY, LATE, RESERVED, UNFIT, UPPER
+from .making import ThirdParty
 
 NAMED = {p: why for p, why in UNFIT.items() if p not in (UPPER, RESERVED)}
 

@@ -18,8 +18,8 @@ from .distributions import (
     TWIN_A,
     TWIN_B,
     UNFIT,
-    ThirdParty,
 )
+from .making import ThirdParty
 
 BROKEN = {KILLS: "ended the process", **UNFIT, **FAULTY}
 
