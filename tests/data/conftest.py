@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from model_templates import modelled
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -104,6 +105,19 @@ def make_tokenizer() -> Make:
         return made[style, kind, bos]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def model(make_tokenizer: Make) -> Callable[[str], PreTrainedTokenizerFast]:
+    """A tokenizer with the template and the special tokens of a model, by its name."""
+    made: dict[str, PreTrainedTokenizerFast] = {}
+
+    def get(name: str) -> PreTrainedTokenizerFast:
+        if name not in made:
+            made[name] = modelled(make_tokenizer("none"), name)
+        return made[name]
+
+    return get
 
 
 def build(style: str, kind: str, *, bos: bool) -> PreTrainedTokenizerFast:

@@ -2,123 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from dialogues import decoded, runs, say
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AddedToken, PreTrainedTokenizerFast
+from model_templates import (
+    DIALOGUES,
+    MARKING,
+    NAMES,
+    NO_SYSTEM,
+    TEMPLATES,
+    answers_of,
+    completion,
+    text_of,
+)
+from transformers import PreTrainedTokenizerFast
 
 from anima_core.data.chat import Renderer
-from anima_core.data.chosen_template import known_templates, use_template
 from anima_core.data.formats import Example
 from anima_core.data.template import encode, encode_completion, encode_preference
-from anima_core.errors import DataError, UsageError
+from anima_core.errors import DataError
 
 Make = Callable[..., PreTrainedTokenizerFast]
-HERE = Path(__file__).parent / "templates"
-
-IM = ["<|im_start|>", "<|im_end|>"]
-HEADER = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-COHERE = ["<|START_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>"]
-
-# EOS, the other special tokens, what ends an answer's turn, and the last one's.
-MODELS: dict[str, tuple[str, list[str], str, str]] = {
-    "chatml": ("<|im_end|>", IM, "<|im_end|>", "<|im_end|>"),
-    "command-r": ("<|END_OF_TURN_TOKEN|>", COHERE, *["<|END_OF_TURN_TOKEN|>"] * 2),
-    "deepseek": (
-        "<｜end▁of▁sentence｜>", ["<｜User｜>", "<｜Assistant｜>"], *["<｜end▁of▁sentence｜>"] * 2,
-    ),
-    "gemma": ("<eos>", ["<start_of_turn>", "<end_of_turn>"], *["<end_of_turn>"] * 2),
-    "granite": (
-        "<|end_of_text|>", ["<|start_of_role|>", "<|end_of_role|>"], *["<|end_of_text|>"] * 2,
-    ),
-    "hermes-tools": ("<|im_end|>", IM, "<|im_end|>", "<|im_end|>"),
-    "llama-2": ("</s>", [], " </s>", " </s>"),
-    "llama-3": ("<|eot_id|>", HEADER, "<|eot_id|>", "<|eot_id|>"),
-    "mistral": ("</s>", ["[INST]", "[/INST]"], "</s>", "</s>"),
-    "phi-3": (
-        "<|endoftext|>", ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
-        "<|end|>", "<|end|>\n<|endoftext|>",
-    ),
-    "qwen3": ("<|im_end|>", IM, "<|im_end|>", "<|im_end|>"),
-    "zephyr": ("</s>", [], "</s>", "</s>"),
-}  # fmt: skip
-MARKING = ["chatml", "llama-3", "mistral", "qwen3"]  # those with {% generation %} blocks as well
-MODELS |= {f"{name}-generation": MODELS[name] for name in MARKING}
-NAMES = sorted(MODELS)
-NO_SYSTEM = {"gemma"}
-TOOLS = ["hermes-tools", "qwen3", "qwen3-generation"]
-
-
-@pytest.fixture(scope="module")
-def model(make_tokenizer: Make) -> Callable[[str], PreTrainedTokenizerFast]:
-    made: dict[str, PreTrainedTokenizerFast] = {}
-
-    def build(name: str) -> PreTrainedTokenizerFast:
-        if name not in made:
-            eos, special, *_ = MODELS[name]
-            made[name] = with_template(
-                make_tokenizer("none"), (HERE / f"{name}.jinja").read_text(), eos, special
-            )
-        return made[name]
-
-    return build
-
-
-def with_template(
-    base: PreTrainedTokenizerFast, template: str | None, eos: str, special: Sequence[str] = ()
-) -> PreTrainedTokenizerFast:
-    text = base.backend_tokenizer.to_str()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=type(base.backend_tokenizer).from_str(text),
-        bos_token="<s>",
-        eos_token=eos,
-        unk_token="<unk>",
-        chat_template=template,
-        clean_up_tokenization_spaces=False,
-    )
-    tokens = [AddedToken(t, special=True, normalized=False) for t in special]
-    tokenizer.add_special_tokens({"additional_special_tokens": tokens})
-    return tokenizer
-
-
-def completion(*turns: str, **more: Any) -> Example:
-    return Example(say(*turns), "messages", file="x.jsonl", line=7, **more)
-
-
-def text_of(tokenizer: PreTrainedTokenizerFast, example: Example) -> str:
-    text = tokenizer.apply_chat_template(
-        list(example.messages), tools=list(example.tools) or None, tokenize=False
-    )
-    assert isinstance(text, str)
-    return text.rstrip()
-
-
-def answers_of(name: str, *answers: str) -> list[str]:
-    """What is to be learnt of some answers, by the template's own rules."""
-    middle, last = MODELS[name][2:]
-    name = name.removesuffix("-generation")
-    before = " " if name in ("llama-2", "mistral") else ""
-    out = [before + a + (middle if i < len(answers) - 1 else last) for i, a in enumerate(answers)]
-    if name == "qwen3":
-        out[-1] = "<think>\n\n</think>\n\n" + out[-1]
-    return out
-
-
-DIALOGUES = [
-    ["u:Hello", "a:The answer is: 42."],
-    ["u:List", "a:- one\n- two", "u:more", "a:fine,\n\nthanks"],
-    ["s:Be kind.", "u:Hello", "a:fine"],
-    ["s:Be kind.", "u:你好", "a:今天天气很好。🙂", "u:one", "a:two", "u:three", "a:naïve café"],
-]
 
 
 def test_there_are_enough_of_them() -> None:
-    assert sorted(path.stem for path in HERE.glob("*.jinja")) == NAMES
+    assert sorted(path.stem for path in TEMPLATES.glob("*.jinja")) == NAMES
     assert len(NAMES) >= 12
 
 
@@ -190,74 +101,6 @@ def test_the_mask_of_a_template_is_the_same_with_and_without_generation_blocks(
     assert encode_preference(model(f"{name}-generation"), pair) == encode_preference(
         model(name), pair
     )
-
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-    },
-}
-
-
-def with_calls() -> Example:
-    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
-    messages = (
-        *say("s:Be kind.", "u:Weather?"),
-        {"role": "assistant", "content": "", "tool_calls": [call]},
-        {"role": "tool", "content": '{"sky": "clear"}', "name": "weather"},
-        *say("a:It is clear.", "u:Thanks", "a:fine"),
-    )
-    return Example(messages, "messages", tools=(WEATHER,), file="x.jsonl", line=7)
-
-
-@pytest.mark.parametrize("name", TOOLS)
-def test_calls_are_learnt_and_tools_and_their_answers_are_not(
-    model: Callable[[str], PreTrainedTokenizerFast], name: str
-) -> None:
-    tokenizer = model(name)
-    example = with_calls()
-    (segment,) = encode_completion(tokenizer, example)
-    assert decoded(tokenizer, segment.ids) == text_of(tokenizer, example)
-    call, told, last = runs(tokenizer, segment)
-    written = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bern"}}\n</tool_call>'
-    assert call == written + "<|im_end|>"
-    assert [told, last] == answers_of(name, "It is clear.", "fine")
-
-
-@pytest.mark.parametrize("name", TOOLS)
-def test_a_call_may_be_what_comes_last_and_last_but_one(
-    model: Callable[[str], PreTrainedTokenizerFast], name: str
-) -> None:
-    example = with_calls()
-    for stop in (3, 5):
-        cut = Example(example.messages[:stop], "messages", tools=example.tools)
-        (segment,) = encode_completion(model(name), cut)
-        found = runs(model(name), segment)
-        assert found[0].endswith("</tool_call><|im_end|>")
-        assert len(found) == (1 if stop == 3 else 2)
-
-
-@pytest.mark.parametrize("name", ["chatml", "phi-3"])
-def test_a_template_without_tools_is_refused_with_what_to_do(
-    model: Callable[[str], PreTrainedTokenizerFast], name: str
-) -> None:
-    with pytest.raises(DataError, match="leaves out 'tools'") as caught:
-        encode_completion(model(name), with_calls())
-    assert "--template chatml-tools" in caught.value.fix
-    assert caught.value.where == "x.jsonl:7"
-
-
-def test_calls_without_a_list_of_tools_are_looked_for_too(
-    model: Callable[[str], PreTrainedTokenizerFast], make_tokenizer: Make
-) -> None:
-    example = Example(with_calls().messages, "messages")
-    with pytest.raises(DataError, match="leaves out the call of 'weather' in message 2"):
-        encode_completion(model("chatml"), example)
-    with pytest.raises(DataError, match="the plain layout leaves out the call of 'weather'"):
-        encode_completion(make_tokenizer("none"), example)
-    encode_completion(model("hermes-tools"), example)
 
 
 def test_thinking_is_learnt_where_the_template_writes_it(
@@ -342,50 +185,3 @@ def test_any_dialogue_survives_any_template(
     (segment,) = encode_completion(tokenizer, example)
     assert decoded(tokenizer, segment.ids) == text_of(tokenizer, example)
     assert runs(tokenizer, segment) == answers_of(name, *(answer for _, answer in dialogue))
-
-
-KNOWN = {  # the fixture that each template of ours is like
-    "chatml": "chatml", "chatml-tools": "hermes-tools", "gemma": "gemma", "llama-2": "llama-2",
-    "llama-3": "llama-3", "zephyr": "zephyr",
-}  # fmt: skip
-
-
-def test_our_own_templates_are_like_the_models(
-    model: Callable[[str], PreTrainedTokenizerFast], make_tokenizer: Make
-) -> None:
-    assert set(known_templates()) == set(KNOWN)
-    for name, fixture in KNOWN.items():
-        eos, special, *_ = MODELS[fixture]
-        tokenizer = with_template(make_tokenizer("none"), None, eos, special)
-        assert use_template(tokenizer, name) == []
-        example = completion(*DIALOGUES[1])
-        assert encode_completion(tokenizer, example) == encode_completion(model(fixture), example)
-
-
-def test_marks_that_are_no_tokens_are_warned_of(make_tokenizer: Make) -> None:
-    tokenizer = with_template(make_tokenizer("none"), None, "</s>")
-    assert use_template(tokenizer, "zephyr") == []
-    (problem,) = use_template(tokenizer, "gemma")
-    assert problem.level == "warning"
-    assert "ends a turn with '<end_of_turn>', which is no token" in problem.what
-    (segment,) = encode_completion(tokenizer, completion("u:a", "a:b", "u:c", "a:d"))
-    assert runs(tokenizer, segment)[-1].endswith("<end_of_turn></s>")
-
-
-def test_a_template_from_a_file(make_tokenizer: Make, tmp_path: Path) -> None:
-    tokenizer = with_template(make_tokenizer("none"), None, "</s>")
-    file = tmp_path / "own.jinja"
-    file.write_text("{% for m in messages %}{{ m.role + '>' + m.content + eos_token }}{% endfor %}")
-    with pytest.raises(UsageError, match="no template and no file"):
-        use_template(tokenizer, str(tmp_path / "other.jinja"))
-    assert use_template(tokenizer, str(file)) == []
-    assert tokenizer.chat_template == file.read_text()
-    file.write_text("{% for m in messages %}")
-    with pytest.raises(UsageError, match="no chat template"):
-        use_template(tokenizer, str(file))
-    file.write_text("Hello")
-    with pytest.raises(UsageError, match="never looks at 'messages'"):
-        use_template(tokenizer, str(file))
-    with pytest.raises(UsageError) as caught:
-        use_template(tokenizer, "zephir")
-    assert "did you mean zephyr?" in caught.value.fix
