@@ -142,8 +142,8 @@ def biased(options: DpoOptions, data: DataSummary) -> Iterator[Problem]:
     if minds and not options.length_normalised and options.ld_alpha is None:
         yield from length_biased(
             data,
-            "divide by length with --dpo.length-normalised --dpo.beta 5, or count what goes past the "
-            "shorter answer less with --dpo.ld-alpha 0.5",
+            "divide by length with --dpo.length-normalised --dpo.beta 5, or count what goes past "
+            "the shorter answer less with --dpo.ld-alpha 0.5",
         )
 
 
