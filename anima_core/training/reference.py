@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from anima_core.data.batching import lengths_of, micro_batches
 from anima_core.errors import InterruptedRunError
 from anima_core.training.ranks import is_main, local_rank, rank_and_world
 from anima_core.training.reference_cache import PartWriter, ReferenceEntry
+from anima_core.training.reference_near import cached_otherwise
 from anima_core.training.reference_pass import Forward
 from anima_core.training.talk import add_tensor, exchange, together
 
@@ -70,6 +71,7 @@ class Asked:
             otherwise than `facts` say is not kept.
         cache: whether they are looked for on the disk, and kept there.
         name: of the stage, for the reporter.
+        told: what an entry of the cache says of itself beside the facts.
     """
 
     examples: Sequence[EncodedExample]
@@ -80,6 +82,7 @@ class Asked:
     any_cut: bool = True
     cache: bool = True
     name: str = STAGE
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def starts_of(counts: Sequence[int]) -> NDArray[np.int64]:
@@ -114,12 +117,14 @@ def reference_for(
     """
     counts = targets_of(asked.examples)
     starts = starts_of(counts)
-    entry = ReferenceEntry(asked.facts, starts) if asked.cache else None
+    entry = ReferenceEntry(asked.facts, starts, asked.told) if asked.cache else None
     logps = _read(entry, reporter)
     everywhere = all(exchange(logps is not None))
     if logps is not None and everywhere:
         reporter.note("reference log-probs read from the cache")
         return Reference(logps, counts)
+    if logps is None and entry is not None and (other := cached_otherwise(entry)):
+        reporter.note(f"{asked.name} are cached for {other}: computed for this run")
     made, as_asked = _compute(asked, starts, entry, logps_of, reporter, stop)
     if all(exchange(as_asked)):
         together(lambda: _write(entry, made, reporter) if local_rank() == 0 else None)

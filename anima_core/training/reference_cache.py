@@ -44,9 +44,16 @@ class ReferenceEntry:
         facts: everything that the log-probs depend on, as JSON values.
         starts: where each example's log-probs begin among those of all, and where the last ones
             end: ``[E + 1]``.
+        told: what is kept beside them for people, as JSON values.
     """
 
-    def __init__(self, facts: Mapping[str, Any], starts: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Any],
+        starts: NDArray[np.int64],
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.told = json.loads(json.dumps(told or {}))
         self.facts = json.loads(json.dumps({"cache": VERSION, **facts}))
         text = json.dumps(self.facts, sort_keys=True)
         self.key = hashlib.sha256(text.encode()).hexdigest()
@@ -88,7 +95,8 @@ class ReferenceEntry:
         from safetensors.torch import save
 
         data = save({"logps": logps.contiguous()})
-        header = {"facts": self.facts, "sha256": hashlib.sha256(data).hexdigest()}
+        digest = hashlib.sha256(data).hexdigest()
+        header = {"facts": self.facts, "told": self.told, "sha256": digest}
         with whole_folder(self.folder) as aside:
             (aside / FILE).write_bytes(data)
             (aside / HEADER).write_text(json.dumps(header, indent=2), encoding="utf-8")

@@ -55,6 +55,18 @@ def data_facts(
     }
 
 
+def told_of(data: DataSummary, run: RunContext) -> dict[str, Any]:
+    """What of the facts' hash of the data a person knows: its sources, and what is done with them.
+
+    Args:
+        data: the data set.
+        run: the run.
+    """
+    options = ("max_prompt_length", "max_answer_length", "overlong", "template", "train_on")
+    given = {f"--{name}": getattr(run.config, name) for name in options}
+    return {"sources": list(data.sources), "--max-length": data.limit, **given}
+
+
 def model_facts(
     run: RunContext, selection: Selection, base: Path, trained: Path | None, attention: Attention
 ) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anima_core.runs.memory import frozen_weights
 from anima_core.training.build import adapter_folder
 from anima_core.training.reference import STAGE, Asked, LogpsOf, Reference, reference_for
-from anima_core.training.reference_facts import data_facts, model_facts
+from anima_core.training.reference_facts import data_facts, model_facts, told_of
 from anima_core.training.reference_pass import any_cut, tokens_in_flight, tokens_of_held_out
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class References:
                 any_cut=any_cut(run),
                 cache=run.config.cache,
                 name=name,
+                told={"part": name, **told_of(data, run)},
             )
             began = time.perf_counter()
             found = reference_for(asked, logps_of, self._reporter, self._stop)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from anima_core.training.reference_cache import FILE, HEADER, PartWriter, ReferenceEntry
+from anima_core.training.reference_near import cached_otherwise
 
 STARTS = np.array([0, 2, 3, 6])
 LOGPS = -torch.arange(1.0, 7.0)
@@ -166,3 +167,17 @@ def test_what_nobody_uses_goes(entry: ReferenceEntry) -> None:
     assert not entry.folder.exists()
     assert not other.parts.exists()
     assert third.read() is not None
+
+
+def test_entries_that_tell_nothing_are_passed_over(entry: ReferenceEntry, root: Path) -> None:
+    """They may be of another release, or damaged: what is said of the cache is but a courtesy."""
+    assert cached_otherwise(entry) == ""
+    entry.write(LOGPS)
+    for name, text in (("a", "{"), ("b", "[]"), ("c", '{"facts": {"model": "m"}, "told": {}}')):
+        (root / name).mkdir()
+        (root / name / HEADER).write_text(text)
+    told = {"part": "p", "sources": ["s"]}
+    facts = {"data": "d", "model": "m", "dtype": "float32", "strategies": {}}
+    assert cached_otherwise(ReferenceEntry(facts, STARTS, told)) == ""
+    ReferenceEntry({**facts, "dtype": "bfloat16"}, STARTS, told).write(LOGPS)
+    assert cached_otherwise(ReferenceEntry(facts, STARTS, told)) == "--dtype bfloat16, not float32"

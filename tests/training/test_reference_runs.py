@@ -204,6 +204,43 @@ def test_without_a_cache_nothing_is_read_or_kept(train: Callable[..., Trace], ca
     assert not cache.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 7}, "--seed 42, not 7:"),
+        (
+            {"max_length": 30, "overlong": "drop"},
+            "--max-length 512, not 30, --overlong error, not drop:",
+        ),
+        ({"dtype": "bfloat16"}, "--dtype float32, not bfloat16:"),
+        ({"steps": 1}, "other examples of it:"),
+        ({"strategies": {"lora": {"r": 3}, "dpo": {}}}, "--lora.r 16, not 3:"),
+        ({"strategies": {"full": {}, "dpo": {}}}, "a run without --full, a run with --lora:"),
+        ({"strategies": {"lora": {}, "dpo": {"beta": 0.3}}}, ""),
+        ({"data": "other.jsonl"}, ""),
+    ],
+)
+def test_it_is_said_how_the_run_differs_from_one_that_is_cached(
+    train: Callable[..., Trace], pairs_file: Path, tmp_path: Path, change: dict, words: str
+) -> None:
+    if "data" in change:
+        change = {"data": tmp_path / change["data"]}
+        change["data"].write_bytes(pairs_file.read_bytes()[:-1])
+    train(first := Listener())
+    assert not first.heard("cached for")
+    train(second := Listener(), **change)
+    assert second.heard(f"reference log-probs are cached for {words}") == bool(words)
+
+
+def test_held_out_data_is_not_told_of_as_another_part_of_the_data(
+    train: Callable[..., Trace],
+) -> None:
+    for seed, cached in ((0, False), (1, True)):
+        train(listener := Listener(), steps=1, eval_fraction=0.5, seed=seed)
+        assert listener.heard("reference log-probs are cached for") == cached
+        assert listener.heard("reference log-probs of held-out data are cached for") == cached
+
+
 def test_the_manifest_says_how_long_it_took(
     train: Callable[..., Trace], sft_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
