@@ -86,7 +86,8 @@ class DataLoader:
             held_out = Loaded(*self._load(config.eval_data))
         loss = self._loss
         *there, found = with_other_answers(loss, *trained)
-        *beside, others = with_other_answers(loss, *held_out)
+        flag = "--eval-fraction" if config.eval_fraction else "--eval-data"
+        *beside, others = with_other_answers(loss, *held_out, held_out_by=flag)
         trained, held_out = Loaded(*there), Loaded(*beside)
         self._problems += [*found, *others, *data_problems(loss, trained.summary)]
         for summary in (trained.summary, held_out.summary):

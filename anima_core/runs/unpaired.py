@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def with_other_answers(
-    loss: Loss | None, examples: Any, data: DataSummary | None
+    loss: Loss | None, examples: Any, data: DataSummary | None, held_out_by: str = ""
 ) -> tuple[Any, DataSummary | None, list[Problem]]:
     """The examples as the loss wants them: with the answers of others, where it says so.
 
@@ -22,6 +22,7 @@ def with_other_answers(
         loss: the loss; it says so by ``mismatched = True``.
         examples: examples of unpaired feedback, trained on or held out.
         data: what they are; None where there are none.
+        held_out_by: the option that held them out; empty for those that are trained on.
 
     Returns:
         The examples, what they are, and what there is to say about it.
@@ -31,12 +32,22 @@ def with_other_answers(
     from anima_core.data.dataset import with_mismatched
 
     both, found = with_mismatched(examples, data)
-    return both, found, _unmatched(found)
+    return both, found, _unmatched(found, held_out_by)
 
 
-def _unmatched(data: DataSummary) -> list[Problem]:
+def _unmatched(data: DataSummary, held_out_by: str) -> list[Problem]:
     if not data.unmatched:
         return []
+    if data.unmatched == data.examples and held_out_by:
+        what = (
+            f"none of {data.examples:,} held-out examples has an answer to another held-out prompt "
+            f"that fits {data.limit} tokens behind its own: they are judged without what the loss "
+            "estimates from such answers (the z0 of kto is then 0)"
+        )
+        raised = "Raise it, so that several prompts are held out, or give --eval-data."
+        named = "Give answers to several prompts."
+        fix = raised if held_out_by == "--eval-fraction" else named
+        return [Problem(held_out_by, what, fix, level="warning")]
     if data.unmatched == data.examples:
         return [
             Problem(
@@ -48,8 +59,9 @@ def _unmatched(data: DataSummary) -> list[Problem]:
                 exit_code=DataError.exit_code,
             )
         ]
+    kind = "held-out examples" if held_out_by else "examples"
     what = (
-        f"{data.unmatched:,} of {data.examples:,} examples have no answer to another prompt "
+        f"{data.unmatched:,} of {data.examples:,} {kind} have no answer to another prompt "
         f"beside them: none fits {data.limit} tokens behind theirs"
     )
     return [Problem("data", what, level="note")]

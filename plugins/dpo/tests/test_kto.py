@@ -327,6 +327,24 @@ def test_data_of_one_prompt_is_refused_before_a_weight_is_read(unread, tmp_path)
     assert "--kto.loss apo_zero_unpaired" in error.fix
 
 
+@pytest.mark.parametrize("by", ["fraction", "file"])
+def test_one_held_out_prompt_is_warned_of_and_judged(tiny, tmp_path, by):
+    """Data that is small is no reason not to train on it; its z0 is 0 where nothing tells it."""
+    rows = [{"prompt": f"{n}?", "completion": f"{n}", "label": n % 2 == 0} for n in range(10)]
+    held = {"eval_fraction": 0.1, "flag": "--eval-fraction"}
+    if by == "file":
+        one = tmp_path / "one.jsonl"
+        one.write_text("".join(json.dumps({**row, "prompt": "?"}) + "\n" for row in rows[:3]))
+        held = {"eval_data": [str(one)], "flag": "--eval-data"}
+    flag = held.pop("flag")
+    records = train(tiny, rows, tmp_path, "run", **held)
+    assert records[0]["eval_loss"] == pytest.approx(0.5, abs=1e-4)
+    assert math.isfinite(records[-1]["eval_loss"])
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
+    (told,) = [p for p in manifest["plan"]["problems"] if "another held-out prompt" in p["what"]]
+    assert (told["level"], told["where"]) == ("warning", flag)
+
+
 def train(tiny, rows, tmp_path, name, **options):
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
