@@ -1,4 +1,4 @@
-"""Which pairs of preferences have the same prompt and the same two answers."""
+"""Which pairs of preferences have the same prompt, and the same two answers behind it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def pair_key(example: EncodedExample) -> int:
         _take(own, answer)
         total += int.from_bytes(own.digest(), "little")
     return total & _WORD
+
+
+def prompt_key(example: EncodedExample) -> int:
+    """64 bits that stand for the prompt that answers continue; 0 where none does."""
+    prompt, *answers = example.segments
+    if not answers:
+        return 0
+    digest = hashlib.blake2b(digest_size=8)
+    _take(digest, prompt)
+    return int.from_bytes(digest.digest(), "little")
 
 
 def _take(digest: hashlib.blake2b, segment: TokenSegment) -> None:

@@ -26,7 +26,7 @@ def pair_summary(examples: Examples) -> PairSummary:
     """
     columns = examples.columns
     chosen, rejected = columns.answers[:, 0], columns.answers[:, 1]
-    _, sizes = np.unique(columns.group, return_counts=True)
+    _, sizes = np.unique(columns.asked, return_counts=True)
     found = contradictions(_keys(columns.pair, columns.answer))
     return PairSummary(
         chosen_tokens=float(chosen.mean()),

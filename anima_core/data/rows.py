@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
-from anima_core.data.pair_key import pair_key
+from anima_core.data.pair_key import pair_key, prompt_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +75,7 @@ def schema() -> Any:
             ("ends", pa.bool_()),
             ("margin", pa.float64()),
             ("pair", pa.uint64()),
+            ("asked", pa.uint64()),
         ]
     )
 
@@ -131,6 +132,7 @@ def pack(examples: Sequence[EncodedExample], special: Collection[int] = ()) -> P
         pa.array(_summed(_open_ends(ids, mask, sizes, special), tokens) == 0),
         pa.array([example.margin for example in examples], pa.float64()),
         pa.array([pair_key(example) for example in examples], pa.uint64()),
+        pa.array([prompt_key(example) for example in examples], pa.uint64()),
     ]
     return Packed(pa.RecordBatch.from_arrays(columns, schema=schema()), tuple(names))
 

@@ -1,6 +1,6 @@
 """Encoded examples in a file that is looked into, never read whole.
 
-Memory holds some 60 bytes an example: the columns that choose, order and count. A row's tokens
+Memory holds some 100 bytes an example: the columns that choose, order and count. A row's tokens
 are decoded when it is asked for.
 """
 
@@ -43,6 +43,8 @@ class Columns:
         prompt: tokens of its first segment, int32: of the prompt, where answers continue it.
         pair: what pairs with the same prompt and answers share, whichever was chosen (see
             `pair_key`), uint64.
+        asked: what examples with the same prompt share, where answers continue it (see
+            `prompt_key`), uint64; `group` looks at the user's first words alone.
         answers: tokens of a pair's chosen and rejected answer, ``[E, 2]`` int32.
         verdict: the `Role` of its first answer, int8: of unpaired feedback, whether it is good.
         weight: its weight in the loss, float64.
@@ -59,6 +61,7 @@ class Columns:
     prompt: NDArray[np.int32]
     verdict: NDArray[np.int8]
     pair: NDArray[np.uint64]
+    asked: NDArray[np.uint64]
     answers: NDArray[np.int32]
     weight: NDArray[np.float64]
 
@@ -119,6 +122,7 @@ class Store:
             _of_segments(batches, "size", 0, np.int32),
             _of_segments(batches, "role", 1, np.int8),
             _numbers(batches, "pair", np.uint64),
+            _numbers(batches, "asked", np.uint64),
             np.stack([_of_segments(batches, "size", n, np.int32) for n in (1, 2)], axis=1),
             _numbers(batches, "weight", np.float64),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
 from anima_core.data.length_bias import preferred_length
 from anima_core.data.notes import data_notes, data_warnings
-from anima_core.data.pair_key import pair_key
+from anima_core.data.pair_key import pair_key, prompt_key
 from anima_core.data.pairs import pair_summary
 from anima_core.data.store import Examples
 from anima_core.runs.plan import DataSummary
@@ -81,6 +83,15 @@ def test_prompts_and_lengths_are_counted():
     assert (found.chosen_tokens, found.rejected_tokens) == (1.75, 1.25)
     parted = pair_summary(examples.select([2, 3]))
     assert (parted.prompts, parted.shared, parted.longer) == (2, 0, 1)
+
+
+def test_dialogues_that_only_begin_alike_share_no_prompt():
+    """Their group, by which they are held out together, looks at the first words alone."""
+    examples = [pair([1, 2], [3], [4]), pair([1, 5], [3], [4]), pair([1, 2], [5], [6])]
+    found = pair_summary(Examples.of([replace(example, group=7) for example in examples]))
+    assert (found.prompts, found.shared) == (2, 2)
+    lone = EncodedExample((TokenSegment((1, 2), (False, True)),))
+    assert prompt_key(lone) == 0 != prompt_key(examples[0]) != prompt_key(examples[1])
 
 
 class Templated:
