@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .conftest import Anima, rows
 
-STEPS, BATCH = 53, 11
+STEPS, BATCH = 53, 22
 """A few more than it takes to call an accuracy chance (`anima_dpo.watching`)."""
 
 
@@ -15,7 +15,7 @@ def test_a_run_that_learns_nothing_says_so_once(
     anima: Anima, tiny_dir: Path, tmp_path: Path
 ) -> None:
     pairs, held_out, run = tmp_path / "pairs.jsonl", tmp_path / "held-out.jsonl", tmp_path / "run"
-    for file, first, count in ((pairs, 0, 6 * BATCH), (held_out, 100, 6)):
+    for file, first, count in ((pairs, 0, 3 * BATCH), (held_out, 100, 6)):
         records = (
             {"prompt": f"Pick {n}", "chosen": f"yes {n}", "rejected": f"no {n}"}
             for n in range(first, first + count)

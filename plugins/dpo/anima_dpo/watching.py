@@ -54,6 +54,10 @@ LEVEL = 1e-4
 """Level of the other tests: one is made after each step, so a run makes thousands."""
 STILL = 1e-3
 """A `kl` below which the model has hardly moved: log-probs of tokens differ by some 4%."""
+FLAT = 1e-5
+"""A mean margin that rounding in float32 alone may make: the same pairs come again in each epoch,
+and with them the same errors, which would pass for a small success.
+"""
 SURE = math.log(999)
 """A margin at which the Bradley-Terry model says 999 to 1."""
 ALIKE = 0.9
@@ -153,7 +157,7 @@ def _learns(margins: Sequence[float], watched: Watched) -> bool:
         return False
     if watched.nat is None:  # it starts wherever the model happens to be
         return _rises(margins)
-    return surely_above(margins, 0.0, CHANCE)
+    return surely_above(margins, FLAT, CHANCE)
 
 
 def _rises(values: Sequence[float]) -> bool:

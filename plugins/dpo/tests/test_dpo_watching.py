@@ -129,6 +129,14 @@ def test_accuracy_at_chance_is_found_with_the_learning_rate_as_its_cause():
     assert all("--learning-rate" in text and "hardly moved" in text for text in found)
 
 
+def test_rounding_is_no_sign_of_learning():
+    """The same pairs, with the same errors, in every epoch: their mean margin is surely above 0."""
+    records = run(random.Random(0), **NOISE | {"kl": 1e-12, "spread": 1e-7})
+    for record in records:
+        record["margin"] += 2e-6
+    assert any("hardly moved" in text for text in warned(records))
+
+
 def test_noisy_labels_are_named_where_the_model_has_moved():
     texts = [" ".join(warned(run(random.Random(seed), **NOISE))) for seed in range(RUNS)]
     assert sum("labels are noise" in text for text in texts) >= 0.95 * RUNS
