@@ -84,6 +84,7 @@ class Watched:
         sums: whether a reward is a sum over tokens that no reference is taken from, so that it
             grows with an answer's length.
         lowers: whether the loss lowers both answers on purpose.
+        answers: what the answers of both kinds are called.
         against_fall: what helps when both answers get less likely.
         against_margin: what helps when the margin is too large.
     """
@@ -93,6 +94,7 @@ class Watched:
     gamma: float = 0.0
     sums: bool = False
     lowers: bool = False
+    answers: str = "both answers of the pairs"
     against_fall: str = "lower --learning-rate"
     against_margin: str = "lower --learning-rate, or train for fewer steps"
 
@@ -114,6 +116,23 @@ def pair_warnings(history: History, watched: Watched) -> list[str]:
     judge = _growing if watched.sums else _exploding
     exploding = judge(after, watched, watched.logit) if watched.logit else []
     return [*chance, *falling, *exploding]
+
+
+def fall_warnings(history: History, watched: Watched) -> list[str]:
+    """What is most likely wrong with a run that learns from answers without pairs.
+
+    Its margin is a difference of means of different answers, and the logit of no model, and its
+    accuracy grows by itself where most answers are of one kind: a fall alone is looked for.
+
+    Args:
+        history: records of ``metrics.jsonl``, those of evaluations among them, in order.
+        watched: how they are to be read.
+
+    Returns:
+        A sentence or two each.
+    """
+    steps = [record for record in history if "loss" in record]
+    return list(_falling(steps[_warm_up(steps) :], watched))
 
 
 def _warm_up(steps: History) -> int:
@@ -183,9 +202,9 @@ def _falling(steps: History, watched: Watched) -> Iterator[str]:
         return
     chosen, rejected = (fmean(r[name] for r in last[-RECENT:]) for name in names)
     yield (
-        f"both answers of the pairs become less likely ({what} {chosen:.2f} and {rejected:.2f}, "
+        f"{watched.answers} become less likely ({what} {chosen:.2f} and {rejected:.2f}, "
         f"and falling). That is usual while the margin grows, but here {reason}: what they lose "
-        "goes to answers that are in no pair (likelihood displacement, Razin et al. 2024, "
+        "goes to answers that the data has not (likelihood displacement, Razin et al. 2024, "
         f"arXiv:2410.08847). If sample answers get worse, {watched.against_fall}."
     )
 

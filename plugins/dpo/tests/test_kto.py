@@ -291,6 +291,46 @@ def test_records_count_by_their_weights():
     assert "weights of the records" not in problem.what
 
 
+@pytest.mark.parametrize("name", ["kto", "apo_zero_unpaired"])
+def test_accuracy_is_the_share_of_answers_on_their_side(name):
+    batch, logps, reference, written = data(others=name == "kto")
+    found = KtoLoss(KtoOptions(loss=name, beta=3.0))(batch, logps, reference).metrics["accuracy"]
+    against = float(z0(written)) if name == "kto" else 0.0
+    right = [
+        (float(sum(own).detach()) > against) == good
+        for (own, _), (good, _, _) in zip(written, ROWS, strict=True)
+    ]
+    assert 0 < sum(right) < 5
+    assert (float(found[0]), found[1]) == (sum(right), 5)
+    noise = 3e-6 * torch.randn(len(reference), generator=torch.Generator().manual_seed(1))
+    still = KtoLoss(KtoOptions(loss=name))(batch, reference + noise, reference)
+    assert float(still.metrics["accuracy"][0]) == 2.5, "rounding decides nothing"
+
+
+def fall(chosen, rejected, steps=120):
+    """Records of a run that moves the rewards of good and bad answers by so much a step."""
+    wobble = [0.01 * math.sin(7 * n) for n in range(steps)]
+    return [
+        {
+            "step": n, "loss": 0.5, "learning_rate": 1e-6, "examples": 32, "accuracy": 0.4,
+            "rewards_chosen": chosen * n + wobble[n],
+            "rewards_rejected": rejected * n - wobble[n],
+            "margin": (chosen - rejected) * n + 2 * wobble[n],
+        }
+        for n in range(steps)
+    ]  # fmt: skip
+
+
+def test_a_fall_of_good_and_bad_answers_alike_is_told_of():
+    loss = KtoLoss()
+    (told,) = loss.warnings(fall(-0.02, -0.02))
+    assert told.startswith("good and bad answers become less likely")
+    assert "--kto.desirable-weight" in told
+    assert "pair" not in told
+    for chosen, rejected in ((0.02, -0.02), (-0.01, -0.03), (0.2, -0.2), (0.0, 0.0)):
+        assert loss.warnings(fall(chosen, rejected)) == []
+
+
 @pytest.fixture(scope="module")
 def unread(tmp_path_factory):
     """A model without a weight: what is refused is refused before one would be read."""

@@ -9,9 +9,11 @@ import torch
 
 from anima_core import AnimaError, Batch, DataError, Loss, LossOutput, Problem, Role
 from anima_dpo.kto.balance import balance_problems
+from anima_dpo.kto.sides import accuracy
 from anima_dpo.kto.strategy import LEAST_STEP, KtoOptions
 from anima_dpo.metrics import Means
 from anima_dpo.rest import Steps, small_rest
+from anima_dpo.watching import Watched, fall_warnings
 
 if TYPE_CHECKING:
     from anima_core import DataSummary
@@ -48,7 +50,7 @@ class KtoLoss(Loss):
     needs = "logps"
     uses_reference = True
     scope: Literal["example", "step"] = "step"
-    headline: tuple[str, ...] = ("margin", "kl")
+    headline: tuple[str, ...] = ("accuracy", "margin", "kl")
     differences: ClassVar[Mapping[str, tuple[str, str]]] = {
         "margin": ("rewards_chosen", "rewards_rejected")
     }
@@ -59,7 +61,7 @@ class KtoLoss(Loss):
         self.reference_model: str | None = self.options.reference
         self.mismatched = self.options.loss == "kto"
         self.scope = "step" if self.mismatched else "example"
-        self.headline = ("margin", "kl") if self.mismatched else ("margin",)
+        self.headline = ("accuracy", "margin", *(["kl"] if self.mismatched else []))
 
     def data_problems(self, data: DataSummary) -> Sequence[Problem]:
         """Answers of one kind only, or many more of one kind than of the other; a small rest."""
@@ -68,6 +70,15 @@ class KtoLoss(Loss):
             why = "how far the model has moved is estimated anew in each step"
             found += small_rest(data.examples, self._steps, why, LEAST_STEP)
         return found
+
+    def warnings(self, history: Sequence[Mapping[str, float]]) -> Sequence[str]:
+        """What the metrics warn of; see `anima_dpo.watching`."""
+        watched = Watched(
+            nat=self.options.beta,
+            answers="good and bad answers",
+            against_fall="raise --kto.beta or --kto.desirable-weight, or lower --learning-rate",
+        )
+        return fall_warnings(history, watched)
 
     def denominators(self, batch: Batch) -> dict[str, float]:
         """The sum of the examples' weights.
@@ -91,7 +102,8 @@ class KtoLoss(Loss):
         Returns:
             The total ``kto``, and metrics that are plain means over the good and over the bad
             examples: rewards in units of beta times nats, whose difference is the ``margin`` of
-            the step, and log-probs in nats an answer; and ``kl`` (z0) in nats.
+            the step, and log-probs in nats an answer; ``accuracy``, the share of all examples
+            whose s is on its side of z0, above it for a good answer; and ``kl`` (z0) in nats.
 
         Raises:
             AnimaError: `reference` is missing or of another shape.
@@ -112,7 +124,7 @@ class KtoLoss(Loss):
         spoken = logps.detach()
         said = batch.per_example(spoken, Role.CHOSEN) + batch.per_example(spoken, Role.REJECTED)
         metrics = _by_kind("rewards", options.beta * scores.detach(), good)
-        metrics |= _by_kind("logps", said, good)
+        metrics |= _by_kind("logps", said, good) | accuracy(batch, distance)
         if self.mismatched:
             metrics |= {"kl": (moved, 1.0)}
         return LossOutput({"kto": total}, metrics)
