@@ -4,8 +4,8 @@ Each check takes the records of the steps so far and asks a statistical test, so
 or the noise of small batches, give no alarm:
 
 - **Accuracy at chance.** Of the last pairs after the warm-up, no more than half are told apart (a
-  binomial test at 5%), and nor does their margin show that anything is learnt: with a reference it
-  is not surely above 0, without one it does not surely rise.
+  binomial test at 5%), nor does their margin show that anything is learnt: with a reference it is
+  not surely above what rounding makes of 0, without one it does not surely rise.
 - **Both answers fall, for nothing.** Both get less likely and go on falling. That alone is usual in
   healthy runs of DPO (by 9 to 105 nats an answer in published ones), so that there must be a reason
   to worry: the margin does not grow meanwhile; or, with a reference, the chosen answers have lost
