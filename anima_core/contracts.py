@@ -147,11 +147,11 @@ class Loss(Protocol):
     prompt then, that of another example (`Role` MISMATCHED), whose tokens are targets too. It is
     fixed by the data; an example may lack it where none fits the limit.
 
-    A loss may offer ``step_done(metrics: Mapping[str, tuple[float, float]]) -> None``. Every process
-    calls it once after each optimizer step, before that step's checkpoint, with the (sum, count) of
-    each metric over all of the step's micro-batches and processes. What a loss carries from one
-    step to the next, such as a running mean, is to change there alone: it is then the same however
-    a step is cut, and such a loss may look at each example by itself. A loss that has a
+    A loss may offer ``step_done(metrics: Mapping[str, tuple[float, float]]) -> None``. Every
+    process calls it once after each optimizer step, before that step's checkpoint, with the (sum,
+    count) of each metric over all of the step's micro-batches and processes. What a loss carries
+    from one step to the next, such as a running mean, is to change there alone: it is then the same
+    however a step is cut, and such a loss may look at each example by itself. A loss that has a
     ``state_dict`` without it runs in one process only.
 
     A loss may offer ``data_problems(data: DataSummary) -> Sequence[Problem]``, called before
