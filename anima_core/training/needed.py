@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anima_core.batch import Batch
-    from anima_core.contracts import HiddenLoss, Loss
 
 T = TypeVar("T")
 
@@ -25,47 +24,36 @@ class Needed(NamedTuple):
 
     Attributes:
         batch: the part; None where nothing is needed.
-        values: which of the values that the loss was called with are the part's, bool.
+        values: which of the batch's targets are the part's, ``[S]`` bool.
     """
 
     batch: Batch | None
     values: torch.Tensor
 
 
-def needed(loss: Loss, batch: Batch, slopes: torch.Tensor) -> Needed:
-    """A batch without what no derivative of a loss goes back to.
+def needed(batch: Batch, slopes: torch.Tensor) -> Needed:
+    """A batch without what no derivative by its targets' log-probs goes back to.
 
     A segment is left out when neither its targets nor those of a segment that continues it have a
-    slope: nothing that stays attends to it. A loss that names tokens itself (`TopkLoss`,
-    `HiddenLoss`) knows whole examples, and so only those are left out.
+    slope: nothing that stays attends to it.
 
     Args:
-        loss: the loss.
-        batch: a micro-batch of its first pass.
-        slopes: derivatives by what that pass gave: ``[S]``, ``[S, K]`` or ``[M, H]``.
+        batch: a micro-batch of a first pass.
+        slopes: derivatives by the log-probs that it gave, ``[S]``.
 
     Returns:
         The rest, in order. `Batch.rows` and the weights are those of the examples that stay.
     """
-    used = slopes.flatten(1).ne(0).any(dim=1) if slopes.ndim > 1 else slopes.ne(0)
-    if loss.needs == "hidden":
-        places = cast("HiddenLoss", loss).places(batch)
-    else:
-        places = batch.supervised.nonzero().flatten()
-    unit = batch.segment if loss.needs == "logps" else batch.example
-    held = torch.zeros(batch.tokens, dtype=torch.bool, device=batch.ids.device)
-    held[places[used]] = True
-    wanted = set(unit[held].unique().tolist())
-    firsts = [segment.start for segment in batch.layout]
-    units = unit[firsts].tolist()
-    keep = [of in wanted for of in units]
+    used = slopes.ne(0)
+    wanted = set(batch.segment[batch.supervised][used].unique().tolist())
+    keep = [number in wanted for number in range(len(batch.layout))]
     for number, segment in enumerate(batch.layout):
         if segment.parent >= 0 and keep[number]:
             keep[segment.parent] = True
     if all(keep):
         return Needed(batch, torch.ones_like(used))
     stays = torch.tensor(keep, device=batch.ids.device)[batch.segment]
-    return Needed(_part(batch, keep, stays) if any(keep) else None, stays[places])
+    return Needed(_part(batch, keep, stays) if any(keep) else None, stays[batch.supervised])
 
 
 def _part(batch: Batch, keep: list[bool], stays: torch.Tensor) -> Batch:
@@ -95,6 +83,19 @@ def _part(batch: Batch, keep: list[bool], stays: torch.Tensor) -> Batch:
         layout=tuple(layout),
         rows=tuple(batch.rows[index] for index in examples.tolist()),
     )
+
+
+def looks_at_length(model: torch.nn.Module) -> bool:
+    """Whether positions are encoded by the longest sequence of a forward pass, whosever it is.
+
+    Dynamic and longrope RoPE do (``transformers.modeling_rope_utils.dynamic_rope_update``).
+    """
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", ())
+        for kind in kinds.values() if isinstance(kinds, dict) else [kinds]:
+            if isinstance(kind, str) and ("dynamic" in kind or kind == "longrope"):
+                return True
+    return False
 
 
 def draws(forward: Callable[[], T]) -> tuple[T, bool]:

@@ -20,7 +20,7 @@ from anima_core.contracts import LossOutput
 from anima_core.data.batching import lengths_of, micro_batches
 from anima_core.data.collate import collate
 from anima_core.errors import SetupError
-from anima_core.training.needed import draws, needed
+from anima_core.training.needed import draws, looks_at_length, needed
 from anima_core.training.seeding import seed_step
 from anima_core.training.talk import add
 
@@ -82,11 +82,11 @@ class Tally:
         """
         means = {name: s / n for name, (s, n) in self.metrics.items() if n}
         wanted: Mapping[str, tuple[str, str]] = getattr(loss, "differences", {})
-        return means | {
+        return {
             name: means[one] - means[other]
             for name, (one, other) in wanted.items()
             if one in means and other in means
-        }
+        } | means
 
 
 def cut(examples: Sequence[EncodedExample], rows: Sequence[int], micro_tokens: int) -> list[Batch]:
@@ -256,14 +256,22 @@ class StepRunner:
     def _second(
         self, batches: Sequence[Batch], slopes: Sequence[torch.Tensor], drawn: Sequence[bool]
     ) -> list[tuple[int, Batch, torch.Tensor]]:
-        """The micro-batches of the second pass, with their numbers and slopes: at least one."""
+        """The micro-batches of the second pass, with their numbers and slopes: at least one.
+
+        A loss that names tokens itself may go by the whole batch, and is given it.
+        """
+        by_length = looks_at_length(self._module)
         found = []
         for index, (batch, slope, drew) in enumerate(zip(batches, slopes, drawn, strict=True)):
-            if drew:
+            if drew or self._loss.needs != "logps":
                 found.append((index, batch, slope))
                 continue
-            part, values = needed(self._loss, batch, slope)
-            if part is not None:
+            part, values = needed(batch, slope)
+            if part is None:
+                continue
+            if by_length and part.positions.max() != batch.positions.max():
+                found.append((index, batch, slope))
+            else:
                 found.append((index, part, slope[values]))
         return found or [(0, batches[0], slopes[0])]
 

@@ -9,7 +9,7 @@ import torch
 
 from anima_core.attention.sdpa import NAME, segment_sdpa
 from anima_core.attention.segments import register_segment_attention
-from anima_core.batch import Role
+from anima_core.batch import EncodedExample, Role
 from anima_core.contracts import LossOutput
 from anima_core.loss.plain import plain_logps
 from anima_core.testing import random_examples, tiny_model
@@ -148,7 +148,7 @@ def test_the_second_pass_leaves_out_what_has_no_slope(
 
 
 class Scored:
-    """The variance of hidden states of last tokens, of some examples: whole ones are left out."""
+    """A spread of hidden states, at places that go by the whole batch."""
 
     data = "completion"
     scope = "step"
@@ -156,19 +156,17 @@ class Scored:
     uses_reference = False
 
     def places(self, batch):  # type: ignore[no-untyped-def]
-        return torch.tensor([segment.stop - 1 for segment in batch.layout])
+        return torch.arange(0, batch.tokens, 7)
 
     def denominators(self, batch):  # type: ignore[no-untyped-def]
         return {"scored": float(batch.examples)}
 
     def __call__(self, batch, hidden, reference=None):  # type: ignore[no-untyped-def]
-        counts = torch.tensor([float(row % 2) for row in batch.rows])
-        return LossOutput(
-            {"scored": (counts[:, None] * (hidden - hidden.mean(0).detach()) ** 2).sum()}
-        )
+        some = hidden[: len(hidden) // 2]  # the others have no slope
+        return LossOutput({"scored": ((some - some.mean(0).detach()) ** 2).sum()})
 
 
-def test_whole_examples_are_left_out_where_hidden_states_are_asked_for() -> None:
+def test_a_loss_that_names_tokens_is_asked_about_whole_batches_both_times() -> None:
     register_segment_attention(NAME, segment_sdpa)
     examples = random_examples("completion", 6, seed=5, vocab=320)
     model = tiny_model("gpt2", attn_implementation=NAME, resid_pdrop=0.0).train()
@@ -181,13 +179,49 @@ def test_whole_examples_are_left_out_where_hidden_states_are_asked_for() -> None
         lambda _, given: seen.append(given[0].tokens if torch.is_grad_enabled() else 0)
     )
     StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
-    assert sum(seen) == sum(example.tokens for example in examples[1::2])
+    assert sum(seen) == sum(example.tokens for example in examples)
     found = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
     hidden = torch.cat([module(batch, None, "logps") for batch in batches])
     (loss(join(batches), hidden).totals["scored"] / below["scored"]).backward()
     for got, parameter in zip(found, model.parameters(), strict=True):
         torch.testing.assert_close(got, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "default"])
+def test_nothing_is_left_out_that_sets_how_positions_are_encoded(kind: str) -> None:
+    """Dynamic RoPE goes by the longest sequence of a pass, which may be one without a slope."""
+    register_segment_attention(NAME, segment_sdpa)
+    rope = {"rope_type": kind, "rope_theta": 1e4} | ({"factor": 4.0} if kind == "dynamic" else {})
+    model = tiny_model(
+        "llama", attn_implementation=NAME, max_position_embeddings=4, rope_parameters=rope
+    ).train()
+    examples = random_examples("unpaired", 8, seed=5, vocab=320, mismatched=True)
+    rows = [row for row in range(8) if ends_with_longest(examples[row])]
+    assert rows
+    loss = Compared(idle=())
+    module = LogpsModule(model, plain_logps, loss)
+    batches = cut(examples, rows, 1)
+    below = add_denominators(loss, batches)
+    seen: list[int] = []
+    module.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].tokens if torch.is_grad_enabled() else 0)
+    )
+    StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
+    whole = sum(batch.tokens for batch in batches)
+    assert sum(seen) == whole if kind == "dynamic" else sum(seen) < whole
+    found = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    logps = torch.cat([module(batch, None, "logps") for batch in batches])
+    (loss(join(batches), logps).totals["compared"] / below["compared"]).backward()
+    for got, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(got, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+def ends_with_longest(example: EncodedExample) -> bool:
+    """Whether the answer to another prompt is the longer one."""
+    _, own, *others = example.segments
+    return any(len(other.ids) > len(own.ids) for other in others)
 
 
 @pytest.mark.parametrize("micro_tokens", [30, 10_000])
