@@ -163,9 +163,25 @@ def _loss(answer: object) -> str:
     for name in _LOSS_MAY_SAY:
         if not isinstance(getattr(answer, name, False), bool):
             return f"answered a loss whose {name} is {shown(getattr(answer, name))}, no bool"
+    differences = getattr(answer, "differences", {})
+    if not _pairs_of_names(differences):
+        return (
+            f"answered a loss whose differences are {shown(differences)}, no mapping of a name to "
+            "two names of metrics"
+        )
     methods += [name for name in _LOSS_MAY_HAVE if getattr(answer, name, None) is not None]
     idle = [name for name in methods if not callable(getattr(answer, name))]
     return f"answered a loss whose {', '.join(idle)} cannot be called" if idle else ""
+
+
+def _pairs_of_names(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(pair, tuple)
+        and len(pair) == 2
+        and all(isinstance(part, str) for part in pair)
+        for name, pair in value.items()
+    )
 
 
 def _optimizer(answer: object) -> str:

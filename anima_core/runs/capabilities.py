@@ -127,17 +127,14 @@ def margin_notes(selection: Selection, loss: Loss, data: DataSummary) -> list[Pr
 def _process_problems(loss: Loss) -> list[Problem]:
     """What would not be exact in several processes."""
     found = []
-    alone = ""
     if loss.scope == "step":
-        alone = "a loss that sees the whole step runs in one process only"
-    elif hasattr(loss, "state_dict") and not hasattr(loss, "step_done"):
-        alone = "a loss that keeps state without `step_done` runs in one process only"
-    if alone:
-        fix = (
-            "Launch one process, or take a loss that looks at each example by itself: of --dpo, "
-            "any but aot and aot_unpaired; of --kto, --kto.loss apo_zero_unpaired."
-        )
-        found.append(Problem("loss", alone, fix))
+        what = "a loss that sees the whole step runs in one process only"
+        fix = "Launch one process, or take a loss that looks at each example by itself."
+        found.append(Problem("loss", what, fix))
+    elif hasattr(loss, "state_dict") and getattr(loss, "step_done", None) is None:
+        what = "a loss that keeps state without `step_done` runs in one process only"
+        fix = "Launch one process; its plugin may change what it keeps in `step_done` instead."
+        found.append(Problem("loss", what, fix))
     if sharding := sharding_asked():
         found.append(
             Problem(

@@ -123,6 +123,8 @@ BAD = [
     ("loss", lambda: loss(uses_reference=1), "uses_reference is 1"),
     ("loss", lambda: loss(denominators=3), "denominators cannot be called"),
     ("loss", lambda: loss(collision="yes"), "collision is 'yes', no bool"),
+    ("loss", lambda: loss(differences=None), "differences are None, no mapping"),
+    ("loss", lambda: loss(differences={"margin": ("a",)}), "no mapping of a name to two names"),
     ("optimizer", lambda: torch.optim.AdamW, "the class AdamW, not an instance"),
     ("callbacks", callback, "a TrainerCallback, where a list or tuple"),
     ("callbacks", lambda: [type(callback())], "the class TrainerCallback, not an instance in it"),
