@@ -170,7 +170,7 @@ def _pairs(seen: Observed, rows: Rows) -> Pairs:
         rejected=float(rejected.mean()),
         chosen_longer=float((chosen > rejected).mean()),
         equal_length=float((chosen == rejected).mean()),
-        prompts=len(np.unique(rows["prompt"])),
+        prompts=len(np.unique(rows["asked"])),
         contradicted=_shared(contradictions(rows), rows, seen.files),
     )
 

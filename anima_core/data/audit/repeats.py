@@ -74,7 +74,7 @@ def one_prompt_other_answers(rows: Rows) -> Groups:
     """The rows, each different, that ask what another row asks."""
     _, first = np.unique(rows["digest"], return_index=True)
     first.sort()
-    found = same(rows["prompt"][first])
+    found = same(rows["asked"][first])
     members = tuple(tuple(int(first[row]) for row in group) for group in found.members)
     return Groups(found.groups, found.extra, members)
 
@@ -96,7 +96,7 @@ def same_answers(rows: Rows, texts: Mapping[int, str]) -> tuple[SameAnswer, ...]
         if size < 2 or (len(found) >= LISTED and size <= found[LISTED - 1].prompts):
             break
         own = order[starts[group] : starts[group] + size]
-        prompts = len(np.unique(rows["prompt"][own]))
+        prompts = len(np.unique(rows["asked"][own]))
         if prompts > 1:
             text = texts.get(int(answers[own[0]]), "")
             found.append(SameAnswer(size, prompts, text, tuple(map(int, own[:SHOWN]))))

@@ -1,4 +1,4 @@
-"""What is kept of every example: some 80 bytes of numbers, never its text."""
+"""What is kept of every example: some 90 bytes of numbers, never its text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anima_core.batch import EncodedExample, Role, TokenSegment
-from anima_core.data.pair_key import pair_key
+from anima_core.data.pair_key import pair_key, prompt_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,7 @@ ROW = np.dtype(
         ("line", "i8"),
         ("digest", "u8"),
         ("prompt", "u8"),
+        ("asked", "u8"),
         ("answer", "u8"),
         ("pair", "u8"),
         ("label", "i1"),
@@ -44,11 +45,12 @@ ROW = np.dtype(
 targets of a pair's two answers. ``kept``, ``kept_longest``, ``kept_prompt``: its tokens, its
 longest sequence and its first segment (the prompt, where answers continue it) as a run has it,
 which ``--overlong`` decides; 0 where it is left out. ``source``: index of the DATA argument.
-``file``: index into the list of files. ``digest``: hash of ids
-and masks. ``prompt``: the example's group, which examples that ask the same share. ``answer``:
-hash of the targets' ids (of a pair: of the better answer's). ``pair``: hash of a pair in which
-the two answers may be swapped. ``label``: 1 good, 0 bad, -1 without. ``sequences``: how
-many there are of it where a shared prompt is repeated.
+``file``: index into the list of files. ``digest``: hash of ids and masks. ``prompt``: the
+example's group, which examples that ask the same share. ``asked``: hash of the prompt that its
+answers continue, its group where there is none. ``answer``: hash of the targets' ids (of a pair:
+of the better answer's). ``pair``: hash of a pair in which the two answers may be swapped.
+``label``: 1 good, 0 bad, -1 without. ``sequences``: how many there are of it where a shared prompt
+is repeated.
 """
 
 
@@ -86,6 +88,7 @@ def row_of(
         example.line,
         _hash(segments),
         example.group,
+        prompt_key(example) or example.group,
         answer_key(example),
         pair_key(example),
         -1 if label is None else int(label),

@@ -138,6 +138,18 @@ def test_pairs_are_compared():
     assert found["no-loss"].level == "note"
 
 
+def test_dialogues_that_begin_alike_do_not_share_a_prompt():
+    def talk(then, answer):
+        asked = [("user", "hi"), ("assistant", "hello"), ("user", then), ("assistant", answer)]
+        return [{"role": role, "content": content} for role, content in asked]
+
+    fields = [{"chosen": talk(then, "a"), "rejected": talk(then, "b")} for then in ("why?", "who?")]
+    report = audited(records(*fields), kind="preference")
+    assert (report.pairs.prompts, report.prompts.groups) == (2, 0)
+    again = audited(records(*fields, {**fields[0], "chosen": talk("why?", "c")}), kind="preference")
+    assert (again.pairs.prompts, again.prompts.groups) == (2, 1)
+
+
 def test_a_length_that_decides_many_pairs_is_told_of():
     fields = [{"prompt": f"p{n}", "chosen": "long answer", "rejected": "short"} for n in range(45)]
     fields += [{"prompt": f"q{n}", "chosen": "a", "rejected": "another"} for n in range(15)]
