@@ -84,7 +84,8 @@ class DpoOptions(Options):
         default=False,
         description="Weigh each pair, in every loss that is added up, by how likely the model "
         "finds both answers, per token and beside what it would say itself (WPO, Zhou et al. "
-        "2024): pairs that it could have written count about 1, others less.",
+        "2024): pairs such as it would write itself count about 1, unlikelier ones less and "
+        "likelier ones more.",
     )
     f_divergence: Divergence = Field(
         default="reverse_kl",

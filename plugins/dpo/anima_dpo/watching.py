@@ -4,8 +4,8 @@ Each check takes the records of the steps so far and asks a statistical test, so
 or the noise of small batches, give no alarm:
 
 - **Accuracy at chance.** Of the last pairs after the warm-up, no more than half are told apart (a
-  binomial test at 5%), nor does their margin show that anything is learnt: with a reference it is
-  not surely above what rounding makes of 0, without one it does not surely rise.
+  binomial test at 5%), nor does their margin show that anything is learnt: it does not surely
+  rise, nor, where the model has moved from its reference, is it surely above 0.
 - **Both answers fall, for nothing.** Both get less likely and go on falling. That alone is usual in
   healthy runs of DPO (by 9 to 105 nats an answer in published ones), so that there must be a reason
   to worry: the margin does not grow meanwhile; or, with a reference, the chosen answers have lost
@@ -54,10 +54,6 @@ LEVEL = 1e-4
 """Level of the other tests: one is made after each step, so a run makes thousands."""
 STILL = 1e-3
 """A `kl` below which the model has hardly moved: log-probs of tokens differ by some 4%."""
-FLAT = 1e-5
-"""A mean margin that rounding in float32 alone may make: the same pairs come again in each epoch,
-and with them the same errors, which would pass for a small success.
-"""
 SURE = math.log(999)
 """A margin at which the Bradley-Terry model says 999 to 1."""
 ALIKE = 0.9
@@ -151,10 +147,12 @@ def _at_chance(steps: History, watched: Watched) -> Iterator[str]:
         wins += last[-1]["examples"] * last[-1]["accuracy"]
     if pairs < PAIRS or len(last) < STEPS or above_chance(wins, int(pairs), CHANCE):
         return
-    if _learns([r["margin"] for r in reversed(last) if "margin" in r], watched):
-        return
     moved = [r["kl"] for r in last if "kl" in r]
-    if moved and fmean(moved) < STILL:
+    still = bool(moved) and fmean(moved) < STILL
+    margins = [r["margin"] for r in reversed(last) if "margin" in r]
+    if _learns(margins, from_zero=watched.nat is not None and not still):
+        return
+    if still:
         rate = last[0].get("learning_rate", 0.0)
         cause = (
             f"The model has hardly moved from its reference (kl {fmean(moved):.1e} nats a token): "
@@ -170,13 +168,17 @@ def _at_chance(steps: History, watched: Watched) -> Iterator[str]:
     yield (f"accuracy is at chance: {wins / pairs:.2f} over the last {pairs:.0f} pairs. {cause}")
 
 
-def _learns(margins: Sequence[float], watched: Watched) -> bool:
-    """Whether margins, in order, show that a model learns which answers are the better ones."""
+def _learns(margins: Sequence[float], *, from_zero: bool) -> bool:
+    """Whether margins, in order, show that a model learns which answers are the better ones.
+
+    Args:
+        margins: one a step.
+        from_zero: whether they started at 0, and a model that moved since made them what they are.
+            Those of one that stands still are rounding, which comes again with each epoch.
+    """
     if len(margins) < STEPS:
         return False
-    if watched.nat is None:  # it starts wherever the model happens to be
-        return _rises(margins)
-    return surely_above(margins, FLAT, CHANCE)
+    return _rises(margins) or (from_zero and surely_above(margins, 0.0, CHANCE))
 
 
 def _rises(values: Sequence[float]) -> bool:

@@ -380,6 +380,7 @@ def test_one_held_out_prompt_is_warned_of_and_judged(tiny, tmp_path, by):
     records = train(tiny, rows, tmp_path, "run", **held)
     assert records[0]["eval_loss"] == pytest.approx(0.5, abs=1e-4)
     assert math.isfinite(records[-1]["eval_loss"])
+    assert not any("eval_kl" in record for record in records)  # nothing measures it
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
     (told,) = [p for p in manifest["plan"]["problems"] if "another held-out prompt" in p["what"]]
     assert (told["level"], told["where"]) == ("warning", flag)

@@ -103,7 +103,8 @@ class KtoLoss(Loss):
             The total ``kto``, and metrics that are plain means over the good and over the bad
             examples: rewards in units of beta times nats, whose difference is the ``margin`` of
             the step, and log-probs in nats an answer; ``accuracy``, the share of all examples
-            whose s is on its side of z0, above it for a good answer; and ``kl`` (z0) in nats.
+            whose s is on its side of z0, above it for a good answer; and ``kl`` (z0) in nats,
+            where there is an answer to estimate it from.
 
         Raises:
             AnimaError: `reference` is missing or of another shape.
@@ -114,7 +115,9 @@ class KtoLoss(Loss):
         good = _good(batch)
         gain = logps - reference.to(logps.dtype)
         scores = batch.per_example(gain, Role.CHOSEN) + batch.per_example(gain, Role.REJECTED)
-        moved = self._moved(batch, gain) if self.mismatched else logps.new_zeros(())
+        moved, estimated = logps.new_zeros(()), False
+        if self.mismatched:
+            moved, estimated = self._moved(batch, gain)
         # 1 - sigmoid(x) = sigmoid(-x)
         distance = torch.where(good, moved - scores, scores - moved)
         options = self.options
@@ -125,17 +128,18 @@ class KtoLoss(Loss):
         said = batch.per_example(spoken, Role.CHOSEN) + batch.per_example(spoken, Role.REJECTED)
         metrics = _by_kind("rewards", options.beta * scores.detach(), good)
         metrics |= _by_kind("logps", said, good) | accuracy(batch, distance)
-        if self.mismatched:
+        if estimated:
             metrics |= {"kl": (moved, 1.0)}
         return LossOutput({"kto": total}, metrics)
 
-    def _moved(self, batch: Batch, gain: torch.Tensor) -> torch.Tensor:
-        """z0, a scalar."""
+    def _moved(self, batch: Batch, gain: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        """z0, a scalar, and whether there was an answer to estimate it from; else it is 0."""
         gain = gain.detach()
         has = batch.per_example(torch.ones_like(gain), Role.MISMATCHED) > 0
         weights = batch.weights.to(gain.dtype) * has
         mean = (weights * batch.per_example(gain, Role.MISMATCHED)).sum()
-        return (mean / weights.sum().clamp_min(torch.finfo(gain.dtype).tiny)).clamp_min(0)
+        z0 = (mean / weights.sum().clamp_min(torch.finfo(gain.dtype).tiny)).clamp_min(0)
+        return z0, bool(has.any())
 
 
 def _good(batch: Batch) -> torch.Tensor:
