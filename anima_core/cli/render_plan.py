@@ -66,7 +66,7 @@ def _memory(plan: Plan) -> str:
     training = sum(plan.memory.values())
     if plan.reference_memory <= training:
         return f"about {size(training)}: {each}"
-    before = f"about {size(plan.peak_memory)}: the reference model, before training"
+    before = f"about {size(plan.peak_memory)}: the reference model, before training, unless cached"
     return f"{before}; then {size(training)}: {each}"
 
 

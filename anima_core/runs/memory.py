@@ -53,8 +53,9 @@ def frozen_weights(beside: RunContext, selection: Selection) -> int:
 def reference_bytes(run: RunContext, selection: Selection, loss: Loss | None) -> int:
     """Bytes of the model that a loss names as its reference, as it is asked before training.
 
-    It is freed before the model to train is loaded, so a run's peak is the larger of the two, and
-    not their sum. 0 where the reference is the policy, or cannot be had (see `reference_problems`).
+    Whether its log-probs are cached is not looked at. It is freed before the model to train is
+    loaded, so a run's peak is the larger of the two, and not their sum. 0 where the reference is
+    the policy, or cannot be had (see `reference_problems`).
 
     Args:
         run: the run.
@@ -62,7 +63,7 @@ def reference_bytes(run: RunContext, selection: Selection, loss: Loss | None) ->
         loss: its loss.
     """
     from anima_core.errors import AnimaError
-    from anima_core.model.frozen import frozen_source
+    from anima_core.model.frozen import CHUNK_TOKENS, frozen_source
     from anima_core.training.reference_pass import forward_bytes, tokens_in_flight
 
     source = getattr(loss, "reference_model", None)
@@ -74,7 +75,8 @@ def reference_bytes(run: RunContext, selection: Selection, loss: Loss | None) ->
     except AnimaError:
         return 0
     tokens = tokens_in_flight(run, selection, beside, held)
-    return held + forward_bytes(run, replace(shape, micro_tokens=tokens))
+    logits = min(CHUNK_TOKENS, tokens) * shape.vocab * 4  # float32
+    return held + forward_bytes(run, replace(shape, micro_tokens=tokens)) + logits
 
 
 def memory_shape(run: RunContext) -> MemoryShape:

@@ -40,12 +40,12 @@ def _unmatched(data: DataSummary, held_out_by: str) -> list[Problem]:
         return []
     if data.unmatched == data.examples and held_out_by:
         what = (
-            f"none of {data.examples:,} held-out examples has an answer to another held-out prompt "
+            f"no held-out example (of {data.examples:,}) has an answer to another held-out prompt "
             f"that fits {data.limit} tokens behind its own: they are judged without what the loss "
-            "estimates from such answers (the z0 of kto is then 0)"
+            "estimates from such answers"
         )
-        raised = "Raise it, so that several prompts are held out, or give --eval-data."
-        named = "Give answers to several prompts."
+        raised = "Raise it, so that several prompts are held out; or raise --max-length."
+        named = "Give answers to several prompts, or raise --max-length."
         fix = raised if held_out_by == "--eval-fraction" else named
         return [Problem(held_out_by, what, fix, level="warning")]
     if data.unmatched == data.examples:

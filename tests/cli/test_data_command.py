@@ -61,7 +61,9 @@ def test_what_kto_computes_beside_each_answer_is_told(data, write):
     file = write(*({**ask(f"q{n}", "a" * (n + 1)), "label": n % 2 == 0} for n in range(4)))
     out = data(file, "--kto")[1]
     assert "others' answers" in out
-    assert "more tokens: --kto computes one behind 4 of 4 prompts" in " ".join(out.split())
+    assert "more tokens: --kto computes another's answer beside 4 of 4 examples" in " ".join(
+        out.split()
+    )
     assert "others' answers" not in data(file, "--kto", "--kto.loss", "apo_zero_unpaired")[1]
     assert "others' answers" not in data(file)[1]
 

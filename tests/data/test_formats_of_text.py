@@ -179,6 +179,13 @@ def test_a_number_is_a_verdict_where_one_is_asked_for(label: object, good: bool)
     assert (example.label, example.format) == (good, "unpaired")
 
 
+def test_a_verdict_beside_fields_that_have_none_is_not_called_wrong() -> None:
+    with pytest.raises(DataError, match="expected prompt") as caught:
+        make({"instruction": "q", "output": "r", "label": True}, "unpaired")
+    assert "--columns" in caught.value.fix
+    assert "found true" not in str(caught.value)
+
+
 @pytest.mark.parametrize("label", [2, "positive", math.nan, [True], 10**400])
 def test_a_label_that_is_no_verdict_is_said_to_be_none(label: object) -> None:
     fields = {"prompt": "q", "completion": "r", "label": label}

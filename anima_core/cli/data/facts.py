@@ -42,8 +42,8 @@ def facts_of(report: AuditReport) -> Iterator[Fact]:
         )
     if report.others:
         others, loss = report.others, f"--{setting.loss}"
-        behind = f"{others.examples:,} of {many(report.trained_on, 'prompt')}"
-        said = f"{others.tokens:,} more tokens: {loss} computes one behind {behind}"
+        beside = f"{others.examples:,} of {many(report.trained_on, 'example')}"
+        said = f"{others.tokens:,} more tokens: {loss} computes another's answer beside {beside}"
         yield Fact("others' answers", said)
     if report.target_lengths:
         yield Fact("targets each", ranks(report.target_lengths))

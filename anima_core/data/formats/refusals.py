@@ -9,7 +9,7 @@ from anima_core.contracts import Record
 from anima_core.data.formats.dialogues import MARKS, marks_of
 from anima_core.data.formats.example import Kind
 from anima_core.data.formats.known import FIELDS, FORMATS, Format, detect
-from anima_core.data.formats.parts import given, no_verdict
+from anima_core.data.formats.parts import given, no_verdict, verdict
 from anima_core.data.place import place
 from anima_core.errors import DataError
 from anima_core.registry.names import nearest
@@ -56,7 +56,7 @@ def unknown(record: Record, kind: Kind) -> DataError:
         )
     if kind == "unpaired" and other and other.kind == "completion":
         if given(fields, "label"):
-            return no_verdict(record)
+            return _judged_elsewhere(record)
         return DataError(
             f"a completion record, but the loss learns from answers with a verdict: {found}",
             where=where,
@@ -70,6 +70,17 @@ def unknown(record: Record, kind: Kind) -> DataError:
     what = f"{' or '.join(map(repr, missing))} is missing: {found}" if near else found
     fix = _misspelt(fields, missing) or _mapping(fields, kind) or ("" if near else _BY_HAND)
     return DataError(f"{what}, expected one of: {formats}", where=where, fix=fix)
+
+
+def _judged_elsewhere(record: Record) -> DataError:
+    """The error for a record with a label and fields that are not read beside one."""
+    if verdict(record.fields, numbers=True) is None:
+        return no_verdict(record)
+    return DataError(
+        f"{fields_of(record.fields)}, expected prompt + completion, or messages, beside 'label'",
+        where=place(record.file, record.line),
+        fix=_BY_HAND,
+    )
 
 
 def lacking(record: Record, known: Format) -> DataError:
