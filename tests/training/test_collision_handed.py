@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from one_process import OneProcess
 
 import anima_core
 from anima_core.attention.sdpa import NAME, segment_sdpa
@@ -60,18 +60,6 @@ class AlignedStep(Aligned):
         return LossOutput({"aligned": ((sums - sums.mean()) ** 2).sum()}, metrics)
 
 
-class Accelerate:
-    """As much of it as a step in one process needs."""
-
-    scaler = None
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def no_sync(self, module: object) -> Any:
-        return nullcontext()
-
-
 def kernels() -> list[Any]:
     chunked = pytest.importorskip("anima_longctx.chunked_logps").ChunkedLogps
     return [plain_logps, chunked(chunk_tokens=7, chunk_vocab=50)]
@@ -115,7 +103,7 @@ def step(model: Any, loss: Any, kernel: Any, micro_tokens: int) -> tuple[float, 
     batches = cut(EXAMPLES, range(len(EXAMPLES)), micro_tokens)
     assert (len(batches) > 1) == (micro_tokens < 1000)
     below = add_denominators(loss, batches)
-    runner = StepRunner(LogpsModule(model, kernel, loss), loss, Accelerate(), 0, 0, 1)
+    runner = StepRunner(LogpsModule(model, kernel, loss), loss, OneProcess(), 0, 0, 1)
     value = runner.backward(3, batches, below, None).loss(below)
     return value, [p.grad.clone() for p in model.parameters() if p.grad is not None]
 

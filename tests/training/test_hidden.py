@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from one_process import OneProcess
 
 from anima_core.attention.sdpa import NAME, segment_sdpa
 from anima_core.attention.segments import register_segment_attention
@@ -65,18 +65,6 @@ class Ends:
         return LossOutput({"ends": (scores**2).sum()}, {"score": (scores.detach().sum(), 1.0)})
 
 
-class Plain:
-    """As much of Accelerate as a step in one process needs."""
-
-    scaler = None
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def no_sync(self, module: object) -> object:
-        return nullcontext()
-
-
 def made(loss: Ends, family: str = "llama", **config: object) -> LogpsModule:
     model = tiny_model(family, attn_implementation=NAME, **config)  # type: ignore[arg-type]
     head = make_head(loss, 64, seed=5, device="cpu", name="ends")  # type: ignore[arg-type]
@@ -93,7 +81,7 @@ def step(module: LogpsModule, loss: Ends, micro_tokens: int) -> float:
     batches = cut(EXAMPLES, range(len(EXAMPLES)), micro_tokens)
     assert (len(batches) > 1) == (micro_tokens < 1000)
     denominators = add_denominators(loss, batches)  # type: ignore[arg-type]
-    runner = StepRunner(module, loss, Plain(), 0, 0, 1)  # type: ignore[arg-type]
+    runner = StepRunner(module, loss, OneProcess(), 0, 0, 1)  # type: ignore[arg-type]
     return runner.backward(3, batches, denominators, None).loss(denominators)
 
 

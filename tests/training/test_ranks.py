@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from one_process import OneProcess
 
 from anima_core.attention.sdpa import NAME, segment_sdpa
 from anima_core.attention.segments import register_segment_attention
@@ -119,22 +119,12 @@ def test_the_same_gradient_everywhere_is_well(other_says: Others, norm: float) -
     assert loop.same_norm(norm, 0) == norm
 
 
-class Plain:
-    """As much of Accelerate as a step needs."""
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def no_sync(self, module: object) -> Any:
-        return nullcontext()
-
-
 def test_a_process_without_an_example_adds_nothing() -> None:
     register_segment_attention(NAME, segment_sdpa)
     model = tiny_model("llama", attn_implementation=NAME).train()
     module = LogpsModule(model, plain_logps, SftLoss())
     batch = batch_of(random_examples("completion", 1))
-    tally = StepRunner(module, SftLoss(), Plain(), 0, 1, 2).take_part(3, batch, None)
+    tally = StepRunner(module, SftLoss(), OneProcess(), 0, 1, 2).take_part(3, batch, None)
     assert tally == Tally()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name  # it takes part in the exchange

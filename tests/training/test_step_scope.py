@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import pytest
 import torch
+from one_process import OneProcess
 
 from anima_core.attention.sdpa import NAME, segment_sdpa
 from anima_core.attention.segments import register_segment_attention
@@ -36,18 +35,6 @@ class Spread:
         return LossOutput({"spread": spread}, {"steps": (float(batch.examples), 1.0)})
 
 
-class Plain:
-    """As much of Accelerate as a step in one process needs."""
-
-    scaler = None
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def no_sync(self, module: object):  # type: ignore[no-untyped-def]
-        return nullcontext()
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradient_is_that_of_one_batch(dropout: float) -> None:
     register_segment_attention(NAME, segment_sdpa)
@@ -60,7 +47,9 @@ def test_gradient_is_that_of_one_batch(dropout: float) -> None:
         model.zero_grad()
         batches = cut(examples, range(6), micro_tokens)
         denominators = add_denominators(loss, batches)
-        tally = StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, denominators, None)
+        tally = StepRunner(module, loss, OneProcess(), 0, 0, 1).backward(
+            3, batches, denominators, None
+        )
         return tally.loss(denominators), [p.grad.clone() for p in model.parameters()]
 
     many_loss, many = run(30)
@@ -117,7 +106,7 @@ def test_the_second_pass_leaves_out_what_has_no_slope(
     module.register_forward_pre_hook(
         lambda _, given: seen.append((torch.is_grad_enabled(), given[0].tokens))
     )
-    tally = StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
+    tally = StepRunner(module, loss, OneProcess(), 0, 0, 1).backward(3, batches, below, None)
     found = [p.grad.clone() for p in model.parameters()]
 
     first, second = (sum(n for grad, n in seen if grad is which) for which in (False, True))
@@ -178,7 +167,7 @@ def test_a_loss_that_names_tokens_is_asked_about_whole_batches_both_times() -> N
     module.register_forward_pre_hook(
         lambda _, given: seen.append(given[0].tokens if torch.is_grad_enabled() else 0)
     )
-    StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
+    StepRunner(module, loss, OneProcess(), 0, 0, 1).backward(3, batches, below, None)
     assert sum(seen) == sum(example.tokens for example in examples)
     found = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
@@ -207,7 +196,7 @@ def test_nothing_is_left_out_that_sets_how_positions_are_encoded(kind: str) -> N
     module.register_forward_pre_hook(
         lambda _, given: seen.append(given[0].tokens if torch.is_grad_enabled() else 0)
     )
-    StepRunner(module, loss, Plain(), 0, 0, 1).backward(3, batches, below, None)
+    StepRunner(module, loss, OneProcess(), 0, 0, 1).backward(3, batches, below, None)
     whole = sum(batch.tokens for batch in batches)
     assert sum(seen) == whole if kind == "dynamic" else sum(seen) < whole
     found = [p.grad.clone() for p in model.parameters()]

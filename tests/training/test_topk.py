@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from one_process import OneProcess
 from torch.nn.functional import kl_div, log_softmax
 
 from anima_core.attention.sdpa import NAME, segment_sdpa
@@ -124,18 +124,6 @@ def assert_same(got: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-6 * max(1.0, scale))
 
 
-class Plain:
-    """As much of Accelerate as a step in one process needs."""
-
-    scaler = None
-
-    def backward(self, loss: torch.Tensor) -> None:
-        loss.backward()
-
-    def no_sync(self, module: object) -> object:
-        return nullcontext()
-
-
 def step(model: torch.nn.Module, loss: Kl, kernel: object, micro_tokens: int) -> float:
     """One step's loss, its gradient left in the model."""
     model.zero_grad()
@@ -143,7 +131,7 @@ def step(model: torch.nn.Module, loss: Kl, kernel: object, micro_tokens: int) ->
     batches = cut(EXAMPLES, range(len(EXAMPLES)), micro_tokens)
     assert (len(batches) > 1) == (micro_tokens < 1000)
     denominators = add_denominators(loss, batches)  # type: ignore[arg-type]
-    runner = StepRunner(module, loss, Plain(), 0, 0, 1)  # type: ignore[arg-type]
+    runner = StepRunner(module, loss, OneProcess(), 0, 0, 1)  # type: ignore[arg-type]
     return runner.backward(3, batches, denominators, None).loss(denominators)
 
 
