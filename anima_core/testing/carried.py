@@ -9,6 +9,7 @@ import torch
 
 from anima_core.loss.collision import call_loss
 from anima_core.testing.losses import draw_collision, draw_logps, draw_reference, prepared
+from anima_core.training.step import Tally
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
@@ -61,8 +62,9 @@ def _called(loss: Loss, batch: Batch, seed: int) -> dict[str, tuple[float, float
     logps = draw_logps(loss, batch, seed)
     collision = draw_collision(loss, logps, seed)
     reference = draw_reference(loss, batch, seed)
-    output = call_loss(loss, batch, logps.requires_grad_(), reference, collision)
-    return {name: (float(total), float(count)) for name, (total, count) in output.metrics.items()}
+    tally = Tally()
+    tally.add(batch, call_loss(loss, batch, logps.requires_grad_(), reference, collision))
+    return tally.sums()
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anima_core.loss.collision import call_loss
 from anima_core.testing.losses import draw_collision, draw_logps, draw_reference, prepared
+from anima_core.training.step import Tally
 
 if TYPE_CHECKING:
     from anima_core.batch import Batch
@@ -33,8 +34,10 @@ def check_watching(loss: Loss, batch: Batch, *, seed: int = 0) -> None:
     """
     logps, reference = draw_logps(loss, batch, seed), draw_reference(loss, batch, seed)
     collision = draw_collision(loss, logps, seed)
-    found = call_loss(prepared(loss, batch), batch, logps, reference, collision).metrics
-    metrics = {name: float(total) / float(count) for name, (total, count) in found.items() if count}
+    output = call_loss(prepared(loss, batch), batch, logps, reference, collision)
+    tally = Tally()
+    tally.add(batch, output)
+    found = output.metrics
     headline: Any = getattr(loss, "headline", ())
     texts = isinstance(headline, tuple) and all(isinstance(name, str) for name in headline)
     assert texts, f"`headline` is {headline!r}, no tuple of names"
@@ -43,11 +46,7 @@ def check_watching(loss: Loss, batch: Batch, *, seed: int = 0) -> None:
         assert name not in found, f"`differences` names {name!r}, and the loss has it already"
         for part in pair:
             assert part in found, f"`differences` takes {part!r}, and the loss has no such metric"
-    metrics |= {
-        name: metrics[one] - metrics[other]
-        for name, (one, other) in differences.items()
-        if one in metrics and other in metrics
-    }
+    metrics = tally.means(loss)
     for name in headline:
         known = name in found or name in differences
         assert known, f"`headline` names {name!r}, and the loss has no such metric"

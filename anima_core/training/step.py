@@ -140,6 +140,7 @@ class StepRunner:
         self._seed = seed
         self._rank = rank
         self._world = world
+        self._by_length = loss.scope == "step" and looks_at_length(module)
 
     def backward(
         self,
@@ -260,7 +261,6 @@ class StepRunner:
 
         A loss that names tokens itself may go by the whole batch, and is given it.
         """
-        by_length = looks_at_length(self._module)
         found = []
         for index, (batch, slope, drew) in enumerate(zip(batches, slopes, drawn, strict=True)):
             if drew or self._loss.needs != "logps":
@@ -269,7 +269,7 @@ class StepRunner:
             part, values = needed(batch, slope)
             if part is None:
                 continue
-            if by_length and part.positions.max() != batch.positions.max():
+            if self._by_length and part.positions.max() != batch.positions.max():
                 found.append((index, batch, slope))
             else:
                 found.append((index, part, slope[values]))

@@ -110,8 +110,11 @@ def to_examples(record: Record, kind: Kind, known: Format | None = None) -> tupl
 
 def _detected(record: Record, kind: Kind) -> Format:
     known = detect(record.fields, kind)
-    likeliest = detect(record.fields)
-    judged = likeliest is not None and likeliest.kind == "unpaired"
-    if known is None or (judged and kind == "completion"):
+    if known is None or (kind == "completion" and _judged(record)):
         raise unknown(record, kind)
     return known
+
+
+def _judged(record: Record) -> bool:
+    likeliest = detect(record.fields)
+    return likeliest is not None and likeliest.kind == "unpaired"
