@@ -105,8 +105,7 @@ def pair_warnings(history: History, watched: Watched) -> list[str]:
     Returns:
         A sentence or two each.
     """
-    steps = [record for record in history if "loss" in record]
-    after = steps[_warm_up(steps) :]
+    after = _after_warm_up(history)
     chance = [] if watched.sums else _at_chance(after, watched)
     falling = [] if watched.lowers else _falling(after, watched)
     judge = _growing if watched.sums else _exploding
@@ -127,14 +126,14 @@ def fall_warnings(history: History, watched: Watched) -> list[str]:
     Returns:
         A sentence or two each.
     """
+    return list(_falling(_after_warm_up(history), watched))
+
+
+def _after_warm_up(history: History) -> History:
+    """The records of steps since the learning rate was at its highest."""
     steps = [record for record in history if "loss" in record]
-    return list(_falling(steps[_warm_up(steps) :], watched))
-
-
-def _warm_up(steps: History) -> int:
-    """How many steps came before the learning rate was at its highest."""
     rates = [record.get("learning_rate", 0.0) for record in steps]
-    return rates.index(max(rates)) if rates else 0
+    return steps[rates.index(max(rates)) :] if rates else []
 
 
 def _at_chance(steps: History, watched: Watched) -> Iterator[str]:
