@@ -4,8 +4,9 @@ Each check takes the records of the steps so far and asks a statistical test, so
 or the noise of small batches, give no alarm:
 
 - **Accuracy at chance.** Of the last pairs after the warm-up, no more than half are told apart (a
-  binomial test at 5%), nor does their margin show that anything is learnt: it does not surely
-  rise, nor, where the model has moved from its reference, is it surely above 0.
+  binomial test at 5%), nor does their margin show that anything is learnt: with a reference the
+  model has hardly moved from it, or the margin is not surely above 0; without one it does not
+  surely rise.
 - **Both answers fall, for nothing.** Both get less likely and go on falling. That alone is usual in
   healthy runs of DPO (by 9 to 105 nats an answer in published ones), so that there must be a reason
   to worry: the margin does not grow meanwhile; or, with a reference, the chosen answers have lost
@@ -149,7 +150,7 @@ def _at_chance(steps: History, watched: Watched) -> Iterator[str]:
     moved = [r["kl"] for r in last if "kl" in r]
     still = bool(moved) and fmean(moved) < STILL
     margins = [r["margin"] for r in reversed(last) if "margin" in r]
-    if _learns(margins, from_zero=watched.nat is not None and not still):
+    if not still and _learns(margins, watched):
         return
     if still:
         rate = last[0].get("learning_rate", 0.0)
@@ -167,17 +168,17 @@ def _at_chance(steps: History, watched: Watched) -> Iterator[str]:
     yield (f"accuracy is at chance: {wins / pairs:.2f} over the last {pairs:.0f} pairs. {cause}")
 
 
-def _learns(margins: Sequence[float], *, from_zero: bool) -> bool:
+def _learns(margins: Sequence[float], watched: Watched) -> bool:
     """Whether margins, in order, show that a model learns which answers are the better ones.
 
-    Args:
-        margins: one a step.
-        from_zero: whether they started at 0, and a model that moved since made them what they are.
-            Those of one that stands still are rounding, which comes again with each epoch.
+    It is one that has moved: the margins of one that stands still are rounding, which comes again
+    with each epoch and passes for a small success.
     """
     if len(margins) < STEPS:
         return False
-    return _rises(margins) or (from_zero and surely_above(margins, 0.0, CHANCE))
+    if watched.nat is None:  # it starts wherever the model happens to be
+        return _rises(margins)
+    return surely_above(margins, 0.0, CHANCE)
 
 
 def _rises(values: Sequence[float]) -> bool:
